@@ -1,0 +1,24 @@
+"""Velatura: diffusion style transfer where the style goes on and the content stays.
+
+>>> from velatura import Studio
+>>> Studio("house").stylize("photo.jpg", style="painting.jpg", seed=0).picture.save("out.png")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from velatura.app.studio import Studio
+
+__version__ = "0.1.0"
+__all__ = ["Studio", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Studio brings torch with it; whoever only asks for the version should not wait for that.
+    if name == "Studio":
+        from velatura.app.studio import Studio
+
+        return Studio
+    raise AttributeError(f"module 'velatura' has no attribute '{name}'")

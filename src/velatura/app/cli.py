@@ -1,0 +1,114 @@
+"""The command line. Torch is imported by the commands that need it, so that help comes at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from velatura.app import models_commands, styles_commands, train_commands
+from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Settings, parse_settings
+from velatura.app.terminal import TerminalProgress, console
+from velatura.errors import VelaturaError
+
+app = typer.Typer(
+    name="velatura",
+    help="Diffusion style transfer: the style goes on, the content stays.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(styles_commands.app, name="styles")
+app.add_typer(train_commands.app, name="train-house")
+app.command("models")(models_commands.models)
+
+
+@app.command()
+def stylize(
+    contents: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
+    style: Annotated[str, typer.Option(help="A style picture, or the name of a fitted style.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The result: a picture file for one photo, a folder for several.")] = Path(
+        "stylized.png"
+    ),
+    method: MethodName = "guided",
+    model: Model = "house",
+    size: Annotated[int, typer.Option(help="Working length of the short side in pixels; 0: the model's own.")] = 0,
+    strength: Annotated[float | None, typer.Option(help="0 (the photo itself) to 1.", show_default="method's")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="method's")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same picture.")] = 0,
+    loss: LossWeights = None,
+    setting: Settings = None,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write the manifest beside the picture.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Put a style on photos."""
+    from velatura.app.files import content_files, result_paths
+    from velatura.app.studio import Studio, configured
+    from velatura.picture import open_picture, save_picture
+    from velatura.picture.writing import picture_format
+
+    files = content_files(contents)
+    targets = result_paths(files, out)
+    for target in targets:
+        picture_format(target)
+    named = {"steps": steps, "strength": strength, "size": size}
+    settings = parse_settings(method, setting, loss) | {k: v for k, v in named.items() if v is not None}
+    configured(method, settings)
+    studio = Studio(model, device, dtype, progress=TerminalProgress())
+    for file, target in zip(files, targets, strict=True):
+        content = open_picture(file)
+        for note in content.notes:
+            console.print(note)
+        result = studio.stylize(content, style, seed, method, **settings)
+        typer.echo(save_picture(result.picture, target, result.manifest, result.alpha, sidecar))
+
+
+@app.command()
+def fit(
+    picture: Annotated[Path, typer.Argument(help="The style picture.", show_default=False)],
+    name: Annotated[str, typer.Option(help="The style's name.", show_default="the file's")] = "",
+    method: MethodName = "guided",
+    model: Model = "house",
+    setting: Settings = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Fit a style to a picture and keep it under a name."""
+    from velatura.app.studio import Studio
+    from velatura.errors import StyleError
+    from velatura.picture import open_picture
+
+    studio = Studio(model, device, dtype, progress=TerminalProgress())
+    opened = open_picture(picture)
+    chosen = name or opened.name
+    studio.library.path(chosen)
+    if studio.library.has(chosen) and not force:
+        raise StyleError(f"There is a style '{chosen}' already: choose another --name, or replace it with --force.")
+    fitted = studio.fit(opened, chosen, method, **parse_settings(method, setting, None))
+    studio.library.add(fitted, replace=force)
+    typer.echo(f"The style '{chosen}' is fitted: use it with --style {chosen!r}.")
+
+
+def main() -> None:
+    """Run the command line; what a user can put right is one sentence and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except VelaturaError as error:
+        console.print(str(error), style="red", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing was left half-written.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Where the program keeps what it keeps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """``VELATURA_HOME`` or the platform's folder for user data; not created until something is kept."""
+    chosen = os.environ.get("VELATURA_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("velatura", appauthor=False)

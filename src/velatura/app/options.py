@@ -1,0 +1,66 @@
+"""Options that several commands share, and the reading of NAME=VALUE settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+
+from velatura.errors import SettingError
+
+MethodName = Annotated[str, typer.Option(help="The method: guided.")]
+Model = Annotated[str, typer.Option(help="house, sd14, sd15, sd21, sdxl, a folder, a file, or a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of the method, NAME=VALUE; repeatable.", show_default=False),
+]
+LossWeights = Annotated[
+    list[str] | None,
+    typer.Option("--loss", help="A loss's weight, NAME=NUMBER; repeatable.", show_default=False),
+]
+
+
+def _pairs(entries: list[str] | None, option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for entry in entries or []:
+        name, equals, value = entry.partition("=")
+        if not equals or not name or not value:
+            raise SettingError(f"{option} {entry} is not of the form NAME=VALUE.")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def parse_settings(method: str, settings: list[str] | None, losses: list[str] | None) -> dict[str, Any]:
+    """The method's settings from texts, each by the type of its default.
+
+    Raises SettingError for an unknown method, setting or loss and for a value that cannot be read.
+    """
+    from velatura.methods import method_of
+
+    defaults = method_of(method)()
+    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    parsed: dict[str, Any] = {}
+    for name, text in _pairs(settings, "--set"):
+        if name not in known or isinstance(known[name], dict):
+            plain = [key for key, value in known.items() if not isinstance(value, dict)]
+            raise SettingError(f"The method {method} has no setting '{name}': it has {', '.join(plain)}.")
+        parsed[name] = _as(type(known[name]), text, f"--set {name}")
+    weights = {name: _as(float, text, f"--loss {name}") for name, text in _pairs(losses, "--loss")}
+    if weights:
+        from velatura.losses import LOSSES
+
+        unknown = sorted(set(weights) - set(LOSSES))
+        if unknown:
+            raise SettingError(f"Unknown loss '{unknown[0]}': use {', '.join(LOSSES)}.")
+        parsed["weights"] = {**known["weights"], **weights}
+    return parsed
+
+
+def _as(kind: type[Any], text: str, option: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingError(f"{option} needs a {kind.__name__}, not '{text}'.") from None

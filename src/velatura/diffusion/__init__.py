@@ -1,0 +1,1 @@
+"""Inversion, the one denoising loop, guidance: no word of style."""

@@ -1,0 +1,90 @@
+"""How much of the content is left."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.models.perceptual import hed_trunk
+from velatura.models.wheels import wheel_file
+
+# The five layers that the LPIPS heads for VGG16 were trained on (Zhang et al. 2018).
+LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+
+
+def psnr(result: Tensor, content: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB; higher is closer, inf for equal pictures.
+
+    >>> import torch
+    >>> round(psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2)), 2)
+    20.0
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    value: Tensor = peak_signal_noise_ratio(
+        result.clamp(-1, 1), content.clamp(-1, 1), data_range=2.0, reduction="elementwise_mean", dim=(1, 2, 3)
+    )
+    return value.item()
+
+
+def ssim(result: Tensor, content: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004), at most 1 for equal pictures."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    value = structural_similarity_index_measure(result.clamp(-1, 1), content.clamp(-1, 1), data_range=2.0)
+    if not isinstance(value, Tensor):
+        raise TypeError("structural_similarity_index_measure returned more than a number")
+    return value.item()
+
+
+def _edges(pixels: Tensor, low: float, high: float) -> Tensor:
+    """Canny's thinned, thresholded edges (B, 1, H, W), true or false."""
+    from kornia.filters import canny
+
+    _, edges = canny((pixels.clamp(-1, 1).float() + 1) / 2, low_threshold=low, high_threshold=high)
+    found: Tensor = edges > 0
+    return found
+
+
+def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, low: float = 0.1, high: float = 0.2) -> float:
+    """F1 of the content's Canny edges in the result, an edge counting as found within ``tolerance`` pixels.
+
+    From 0 (no edge agrees) to 1. Two pictures without any edge agree (1).
+    """
+    found, wanted = _edges(result, low, high), _edges(content, low, high)
+    if not found.any() and not wanted.any():
+        return 1.0
+    window = 2 * tolerance + 1
+
+    def grown(edges: Tensor) -> Tensor:
+        return F.max_pool2d(edges.float(), window, stride=1, padding=tolerance) > 0
+
+    precise = (found & grown(wanted)).sum() / found.sum().clamp(min=1)
+    complete = (wanted & grown(found)).sum() / wanted.sum().clamp(min=1)
+    return (2 * precise * complete / (precise + complete).clamp(min=1e-12)).item()
+
+
+@lru_cache(maxsize=1)
+def _lpips_heads() -> list[Tensor]:
+    """The published linear heads (v0.1, VGG) from the lpips wheel: five (1, C, 1, 1) of non-negative weights."""
+    path = wheel_file("lpips", "lpips/weights/v0.1/vgg.pth", "--no-deps lpips")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[f"lin{index}.model.1.weight"] for index in range(len(LPIPS_LAYERS))]
+
+
+@torch.no_grad()
+def lpips_hedvgg(result: Tensor, content: Tensor) -> float:
+    """LPIPS's linear heads over the HED-trained VGG16 trunk; 0 for equal pictures.
+
+    Not LPIPS: the heads were trained on ImageNet's trunk. It ranks distortions alike; its values are its own.
+    """
+    trunk = hed_trunk()
+    ours, theirs = (trunk.features(pixels.float().cpu(), LPIPS_LAYERS) for pixels in (result, content))
+    distances = [
+        (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1).mean()
+        for layer, head in zip(LPIPS_LAYERS, _lpips_heads(), strict=True)
+    ]
+    return torch.stack(distances).sum().item()

@@ -1,0 +1,34 @@
+"""Colour distance to the style: first and second moments of the pixels' colours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from velatura.losses.base import Targets, View
+
+FLOOR = 1e-4  # added to the covariance's diagonal, so that a picture of one colour has a factor too
+
+
+def colour_moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (3,) and lower Cholesky factor (3, 3) of the covariance of the RGB colours of (B, 3, H, W)."""
+    colours = pixels.transpose(0, 1).flatten(1).float()
+    mean = colours.mean(1)
+    centred = colours - mean[:, None]
+    covariance = centred @ centred.T / colours.shape[1]
+    factor: Tensor = torch.linalg.cholesky(covariance + FLOOR * torch.eye(3, device=pixels.device))
+    return mean, factor
+
+
+class ColourMoments:
+    """||mean difference||^2 + ||difference of the covariance's Cholesky factors||_F^2, in RGB."""
+
+    name = "colour"
+    layers: tuple[str, ...] = ()
+
+    def __init__(self, targets: Targets) -> None:
+        self.mean, self.factor = targets.style.colour_mean, targets.style.colour_factor
+
+    def __call__(self, view: View) -> Tensor:
+        mean, factor = colour_moments(view.pixels)
+        return (mean - self.mean).square().sum() + (factor - self.factor).square().sum()

@@ -1,0 +1,18 @@
+"""A style picture's statistics, computed once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from velatura.losses.base import StyleStatistics
+from velatura.losses.colour import colour_moments
+from velatura.losses.gram import STYLE_LAYERS, gram_matrix
+from velatura.models.perceptual import VGG16Trunk
+
+
+@torch.no_grad()
+def style_statistics(pixels: Tensor, trunk: VGG16Trunk) -> StyleStatistics:
+    """Gram matrices and colour moments of a style picture (1, 3, H, W) in [-1, 1]."""
+    grams = {layer: gram_matrix(value) for layer, value in trunk.features(pixels, STYLE_LAYERS).items()}
+    return StyleStatistics(grams, *colour_moments(pixels))

@@ -1,0 +1,200 @@
+"""Loss-guided diffusion: content and style losses steer a frozen model while it denoises.
+
+After the poster "Image-Guided Image Style Transfer with Diffusion model", on a latent model: the losses look at
+decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121), and the step's noise moves against their gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from velatura.diffusion.guidance import classifier_free, conditional
+from velatura.diffusion.inversion import Predict, invert
+from velatura.diffusion.sampling import Moment, denoise, unsteered
+from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, make_sampler, steps_of_strength
+from velatura.errors import SettingError
+from velatura.losses import Objective, StyleStatistics, Targets, View, make_objective
+from velatura.losses.statistics import style_statistics
+from velatura.losses.vgg import CONTENT_LAYER
+from velatura.methods.base import Stylization, versions
+from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
+from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
+from velatura.picture import Picture, Sizing, image_to_pixels, pixels_to_image, plan_size
+from velatura.progress import Progress
+from velatura.style import Style
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 1.0, "vgg": 1.0, "gram": 3.0, "colour": 3.0, "range": 1.0}
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Settings of loss-guided diffusion.
+
+    ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
+    ``start`` is "inversion" (DDIM, ``corrections`` fixed-point iterations a step) or "noise".
+    ``force`` is the rms of the noise's displacement by the losses' gradient, as a share of the noise's own
+    rms of 1 (guided-details 1.6, "rms"). ``gradient`` "x0" stops at the clean estimate, "unet" goes through
+    the network. ``inner`` is the number of gradient steps per timestep. ``weights`` are those of the losses.
+    ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
+    ``size`` is the working length of the short side in pixels (0: the model's own).
+    """
+
+    name: ClassVar[str] = "guided"
+
+    steps: int = 40
+    strength: float = 0.6
+    guidance_scale: float = 2.5
+    prompt: str = f"a painting in the style of {PLACEHOLDER}"
+    negative_prompt: str = ""
+    start: str = "inversion"
+    corrections: int = 0
+    gradient: str = "x0"
+    force: float = 0.3
+    inner: int = 1
+    sampler: str = "ddim"
+    size: int = 0
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+
+    def __post_init__(self) -> None:
+        if self.start not in ("inversion", "noise"):
+            raise SettingError(f"The start must be 'inversion' or 'noise', not '{self.start}'.")
+        if self.gradient not in ("x0", "unet"):
+            raise SettingError(f"The gradient must stop at 'x0' or go through the 'unet', not '{self.gradient}'.")
+        if self.inner < 1 or self.corrections < 0 or self.force < 0:
+            raise SettingError("inner must be at least 1, corrections and force must not be negative.")
+        steps_of_strength(self.steps, self.strength)
+
+    def sizing(self, size: tuple[int, int], backbone: Backbone) -> Sizing:
+        """The working size for a picture of ``size`` on ``backbone``."""
+        return plan_size(size, self.size or backbone.native_size, backbone.multiple)
+
+    def fit(self, picture: Picture, backbone: Backbone, name: str, progress: Progress) -> Style:
+        """Cache the style's statistics and, where the model learned such words, its word."""
+        pixels = image_to_pixels(picture.image, self.sizing(picture.size, backbone).working).to(backbone.device)
+        statistics = style_statistics(pixels, perceptual_trunk(backbone.device))
+        tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
+        tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
+        word = backbone.style_word(pixels)
+        if word is not None:
+            tensors["word"] = word
+        card = {
+            "picture": picture.name,
+            "sha256": picture.digest,
+            "size": list(picture.size),
+            "versions": versions(),
+        }
+        return Style(name, self.name, backbone.name, backbone.fingerprint, tensors, card)
+
+    def stylize(self, content: Picture, style: Style, backbone: Backbone, seed: int, progress: Progress) -> Stylization:
+        """Invert or noise the content, then denoise it under the losses and the style's word."""
+        style.check(self.name, backbone.fingerprint, backbone.name)
+        sizing = self.sizing(content.size, backbone)
+        pixels = image_to_pixels(content.image, sizing.working).to(backbone.device)
+        trunk = perceptual_trunk(backbone.device)
+        objective = self.objective(pixels, style, trunk)
+        predict = self.predictor(style, backbone)
+        values: dict[str, float] = {}
+
+        with torch.no_grad():
+            latents = backbone.encode(pixels)
+        start = self.start_latents(latents, backbone, seed, progress)
+
+        def steer(moment: Moment) -> Tensor:
+            steered, measured = self.steered(moment, backbone, predict, objective)
+            values.update(measured)
+            progress.note(loss=sum(self.weights[name] * value for name, value in measured.items()))
+            return steered
+
+        with torch.no_grad():
+            result = denoise(
+                predict,
+                start,
+                make_sampler(self.sampler, backbone.scheduler),
+                self.steps,
+                steps_of_strength(self.steps, self.strength),
+                steer=steer if objective.terms and self.force > 0 else unsteered,
+                progress=progress,
+            )
+            decoded = backbone.decode(result)
+        settings = {**asdict(self), "weights": dict(self.weights)}
+        manifest = {
+            "method": self.name,
+            "model": backbone.name,
+            "model_fingerprint": backbone.fingerprint,
+            "settings": settings,
+            "seed": seed,
+            "working_size": list(sizing.working),
+            "content": {"name": content.name, "sha256": content.digest},
+            "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
+            "features": trunk.source,
+            "versions": versions(),
+        }
+        return Stylization(pixels_to_image(decoded, sizing.original), content.alpha, scores=values, manifest=manifest)
+
+    def objective(self, pixels: Tensor, style: Style, trunk: VGG16Trunk) -> Objective:
+        """L = L_content + L_style of the poster, as named weighted losses."""
+        device = pixels.device
+        grams = {
+            key.removeprefix("gram."): value.to(device)
+            for key, value in style.tensors.items()
+            if key.startswith("gram.")
+        }
+        statistics = StyleStatistics(
+            grams, style.tensors["colour.mean"].to(device), style.tensors["colour.factor"].to(device)
+        )
+        with torch.no_grad():
+            seen = View(pixels, trunk.features(pixels, (CONTENT_LAYER,)))
+        return make_objective(self.weights, Targets(seen, statistics), trunk)
+
+    def predictor(self, style: Style, backbone: Backbone) -> Predict:
+        """Classifier-free guidance with the style's word, or with the bare prompt where there is none."""
+        word = style.tensors.get("word")
+        says_word = PLACEHOLDER in self.prompt
+        if says_word and word is None:
+            condition: Condition = backbone.text([""])
+        else:
+            condition = backbone.text([self.prompt], word if says_word else None)
+        return classifier_free(backbone, condition, backbone.text([self.negative_prompt]), self.guidance_scale)
+
+    def start_latents(self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress) -> Tensor:
+        """The content at the noise level from which ``strength`` of the steps remain."""
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        if not len(levels):
+            return latents
+        if self.start == "noise":
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+            return add_noise(latents, noise, levels.abars[-1])
+        with torch.no_grad():
+            unconditional = conditional(backbone, backbone.text([""]))
+            return invert(unconditional, latents, levels, self.corrections, progress).start
+
+    def steered(
+        self, moment: Moment, backbone: Backbone, predict: Predict, objective: Objective
+    ) -> tuple[Tensor, dict[str, float]]:
+        """eps' = eps + force * grad / rms(grad), ``inner`` times, with the gradient of L(decode(x0_hat))."""
+        noise = moment.noise
+        values: dict[str, float] = {}
+        for _ in range(self.inner):
+            with torch.enable_grad():
+                if self.gradient == "unet":
+                    variable = moment.latents.detach().requires_grad_()
+                    noise_now = predict(variable, moment.timestep) + (noise - moment.noise)
+                    estimate = clean_of(variable, noise_now, moment.abar)
+                else:
+                    estimate = variable = clean_of(moment.latents, noise, moment.abar).detach().requires_grad_()
+                loss, values = objective(backbone.decode(estimate))
+                gradient = torch.autograd.grad(loss, variable)[0]
+            noise = noise + self.force / self.inner * normalised(gradient)
+        return noise, values
+
+
+def normalised(gradient: Tensor) -> Tensor:
+    """A gradient (B, C, H, W) brought to rms 1 for each picture; zero stays zero."""
+    rms = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return gradient / rms.clamp(min=1e-12)

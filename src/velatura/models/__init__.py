@@ -1,0 +1,1 @@
+"""Pretrained networks behind small faces."""

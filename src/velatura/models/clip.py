@@ -1,0 +1,52 @@
+"""CLIP's image encoder, which Stable Diffusion's style embeddings are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.errors import ModelError
+from velatura.models.catalogue import short_names
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def clip_image_encoder(model: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Pixels (B, 3, H, W) in [-1, 1] to CLIP's projected, L2-normalised image embedding (B, E).
+
+    The vision tower is read from a folder ``clip`` beside a local ``model``, else CLIP ViT-L/14 (of Stable
+    Diffusion 1.x) from the hub's cache or the hub. Raises ModelError where it cannot be had.
+    """
+    beside = Path(model).parent / "clip"
+    place = str(beside) if beside.is_dir() else short_names()["clip-l"].place
+    return ClipEyes(place, device)
+
+
+class ClipEyes:
+    """A CLIP vision tower with its projection, frozen, in float32."""
+
+    def __init__(self, place: str, device: torch.device) -> None:
+        from transformers import CLIPVisionModelWithProjection
+
+        try:
+            self.network: Any = CLIPVisionModelWithProjection.from_pretrained(place)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"The CLIP image encoder {place} cannot be loaded ({str(error).splitlines()[0]}): "
+                "connect to the hub once, or put its files into a folder named 'clip' beside the model."
+            ) from None
+        self.network.to(device).requires_grad_(False).eval()
+        self.device = device
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        side = self.network.config.image_size
+        square = F.interpolate(pixels.to(self.device).float(), (side, side), mode="bicubic", antialias=True)
+        mean, std = (square.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        embeddings: Tensor = self.network(((square.clamp(-1, 1) + 1) / 2 - mean) / std).image_embeds
+        return F.normalize(embeddings, dim=-1)

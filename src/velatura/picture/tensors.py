@@ -1,0 +1,25 @@
+"""Between PIL images and the tensors that networks see."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def image_to_pixels(image: Image.Image, size: tuple[int, int] | None = None) -> Tensor:
+    """RGB image, scaled to ``size`` (width, height) if given, as (1, 3, H, W) float in [-1, 1]."""
+    rgb = image.convert("RGB")
+    if size is not None and size != rgb.size:
+        rgb = rgb.resize(size, Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(rgb).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def pixels_to_image(pixels: Tensor, size: tuple[int, int] | None = None) -> Image.Image:
+    """(1, 3, H, W) in [-1, 1] (clamped, rounded) to an RGB image, scaled to ``size`` (width, height) if given."""
+    scaled = ((pixels.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    image = Image.fromarray(scaled[0].permute(1, 2, 0).contiguous().numpy())
+    if size is not None and size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return image

@@ -1,0 +1,1 @@
+"""The recipe of the house model: pack pictures, train the autoencoder, train the denoiser, check both."""

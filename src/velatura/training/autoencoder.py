@@ -1,0 +1,140 @@
+"""Training of the house autoencoder: the learned residual on top of the block DCT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.models.house.autoencoder import BLOCK, HouseAutoencoder
+from velatura.models.perceptual import hed_trunk
+from velatura.progress import Progress
+from velatura.training.batches import Batches, centre_crops
+from velatura.training.journal import Journal
+from velatura.training.shards import read_shards
+
+SIDE = 128
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """Settings of the autoencoder's training; a "crop" is 128 x 128 pixels."""
+
+    steps: int = 4000
+    batch: int = 16
+    learning_rate: float = 8e-4
+    gradient_weight: float = 0.25
+    spread_weight: float = 1e-4
+    perceptual_weight: float = 0.02
+    perceptual_crops: int = 1  # of each batch: the trunk costs more than the autoencoder
+    latent_noise: float = 0.05
+    seed: int = 0
+    every: int = 250
+
+
+def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def reconstruction_loss(restored: Tensor, pixels: Tensor, gradient_weight: float) -> Tensor:
+    """L1 of the pixels plus ``gradient_weight`` times L1 of their horizontal and vertical differences."""
+    slopes = zip(_slopes(restored), _slopes(pixels), strict=True)
+    return F.l1_loss(restored, pixels) + gradient_weight * sum(
+        (F.l1_loss(a, b) for a, b in slopes), start=restored.new_zeros(())
+    )
+
+
+def perceptual_loss(restored: Tensor, pixels: Tensor) -> Tensor:
+    """Mean squared difference of channel-normalised HED-VGG16 activations, summed over three layers."""
+    trunk, layers = hed_trunk().to(pixels.device), ("relu1_2", "relu2_2", "relu3_3")
+    with torch.no_grad():
+        wanted = trunk.features(pixels, layers)
+    ours = trunk.features(restored, layers)
+    distances = [(F.normalize(ours[name]) - F.normalize(wanted[name])).square().sum(1).mean() for name in layers]
+    return torch.stack(distances).sum()
+
+
+def psnr(restored: Tensor, pixels: Tensor) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio in dB, for pixels in [-1, 1]."""
+    errors = (restored.clamp(-1, 1) - pixels).square().flatten(1).mean(1)
+    return float((10 * torch.log10(4 / errors)).mean())
+
+
+@torch.no_grad()
+def set_coefficient_scale(model: HouseAutoencoder, pixels: Tensor) -> None:
+    """Scale DCT channels to the square root of their spread: coarse ones keep more variance; rms 1 in all."""
+    spread = F.conv2d(pixels, model.analysis, stride=BLOCK).std((0, 2, 3))
+    target = spread.sqrt() / spread.mean().sqrt()
+    model.coefficient_scale.copy_(target / spread)
+
+
+def _checked(model: HouseAutoencoder, pixels: Tensor) -> float:
+    with torch.no_grad():
+        restored = torch.cat([model.decode(model.encode(x).latent_dist.mode()).sample for x in torch.split(pixels, 4)])
+    return psnr(restored, pixels)
+
+
+def train_autoencoder(
+    shards: Path, out: Path, recipe: AutoencoderRecipe, resume: bool, progress: Progress
+) -> HouseAutoencoder:
+    """Train on ``shards``, log and checkpoint in ``out``, save the model in ``out/vae`` and return it."""
+    accelerator = Accelerator(mixed_precision="bf16")
+    torch.manual_seed(recipe.seed)
+    batches = Batches(read_shards(shards, "train"), recipe.seed + accelerator.process_index)
+    heldout = read_shards(shards, "heldout")
+    checks = centre_crops(heldout).to(accelerator.device) if heldout else None
+    model = HouseAutoencoder().to(accelerator.device, memory_format=torch.channels_last)
+    set_coefficient_scale(model, batches.draw(256, SIDE)[0].to(accelerator.device))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
+    )
+    journal, first = Journal(out), 0
+    if resume:
+        state = journal.load()
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+        batches.chance.seed(recipe.seed + first)
+    for step in progress.track(range(first, recipe.steps), "autoencoder"):
+        pixels = batches.draw(recipe.batch, SIDE)[0].to(accelerator.device, memory_format=torch.channels_last)
+        with accelerator.autocast():
+            latents = model.encode(pixels).latent_dist.mode()
+            noisy = latents + recipe.latent_noise * torch.randn_like(latents)
+            restored = model.decode(noisy).sample
+            few = slice(recipe.perceptual_crops)
+            perceptual = perceptual_loss(restored[few], pixels[few])
+        loss = (
+            reconstruction_loss(restored.float(), pixels, recipe.gradient_weight)
+            + recipe.spread_weight * latents.float().square().mean()
+            + recipe.perceptual_weight * perceptual.float()
+        )
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        progress.note(loss=loss.item())
+        done = step + 1
+        if done % recipe.every == 0 or done == recipe.steps:
+            numbers = {"psnr": _checked(model, checks)} if checks is not None else {}
+            journal.write(step=done, loss=loss.item(), perceptual=perceptual.item(), **numbers)
+            journal.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "step": done,
+                }
+            )
+    with torch.no_grad():
+        latents = model.encode(batches.draw(256, SIDE)[0].to(accelerator.device)).latent_dist.mode()
+    model.register_to_config(scaling_factor=float(1 / latents.std()))
+    model.save_pretrained(out / "vae")
+    trained: HouseAutoencoder = model
+    return trained

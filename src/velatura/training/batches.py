@@ -1,0 +1,73 @@
+"""Training batches: weighted draws, crops, flips and halving of decoded pictures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.training.captions import Description, Kind
+from velatura.training.shards import Example
+
+LARGE = 256
+KIND_SHARES: Mapping[Kind, float] = {"photo": 0.40, "painting": 0.35, "painted": 0.25}
+
+
+def _decoded(example: Example) -> Tensor:
+    """Bytes (3, H, W), both sides at least 256."""
+    image = Image.fromarray(example.pixels())
+    scale = LARGE / min(image.size)
+    if scale > 1:
+        sides = (max(LARGE, round(image.width * scale)), max(LARGE, round(image.height * scale)))
+        image = image.resize(sides, Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()
+
+
+class Batches:
+    """Endless random batches of ``examples``, kinds drawn by ``shares``; its state is one random generator."""
+
+    def __init__(self, examples: Sequence[Example], seed: int, shares: Mapping[Kind, float] = KIND_SHARES) -> None:
+        self.chance = random.Random(seed)
+        self.pictures = [_decoded(example) for example in examples]
+        self.descriptions: list[Description] = [example.description for example in examples]
+        self.embeddings = torch.stack([example.embedding for example in examples])
+        self.by_kind = {
+            kind: [i for i, description in enumerate(self.descriptions) if description.kind == kind] for kind in shares
+        }
+        self.shares = {kind: share for kind, share in shares.items() if self.by_kind[kind]}
+
+    def _crop(self, picture: Tensor, side: int) -> Tensor:
+        top = self.chance.randint(0, picture.shape[1] - side)
+        left = self.chance.randint(0, picture.shape[2] - side)
+        crop = picture[:, top : top + side, left : left + side]
+        return crop.flip(2) if self.chance.random() < 0.5 else crop
+
+    def _small(self, picture: Tensor, side: int) -> Tensor:
+        """Half of the time a crop of the picture's own scale, half of the time a whole view halved."""
+        if self.chance.random() < 0.5:
+            return self._crop(picture, side).float()
+        return F.avg_pool2d(self._crop(picture, 2 * side).float(), 2)
+
+    def draw(self, count: int, side: int) -> tuple[Tensor, list[int]]:
+        """Pixels (count, 3, side, side) in [-1, 1] and the numbers of their pictures; side 128 or 256."""
+        kinds = self.chance.choices(list(self.shares), list(self.shares.values()), k=count)
+        indices = [self.chance.choice(self.by_kind[kind]) for kind in kinds]
+        pictures = (self.pictures[index] for index in indices)
+        crops = [
+            self._crop(picture, side).float() if side == LARGE else self._small(picture, side) for picture in pictures
+        ]
+        return torch.stack(crops) / 127.5 - 1, indices
+
+
+def centre_crops(examples: Sequence[Example], side: int = LARGE) -> Tensor:
+    """The centre squares (B, 3, side, side) in [-1, 1] of ``examples``, for checking."""
+    squares = []
+    for picture in map(_decoded, examples):
+        top, left = (picture.shape[1] - side) // 2, (picture.shape[2] - side) // 2
+        squares.append(picture[:, top : top + side, left : left + side])
+    return torch.stack(squares) / 127.5 - 1

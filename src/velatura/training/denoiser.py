@@ -1,0 +1,279 @@
+"""Training of the house denoiser: UNet, text encoder and the word of a picture, together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from velatura.models.house.autoencoder import HouseAutoencoder
+from velatura.models.house.image_encoder import HouseImageEncoder, style_part
+from velatura.models.house.vocabulary import PROMPT_LENGTH, build_tokenizer
+from velatura.models.words import words_inserted
+from velatura.progress import Progress
+from velatura.training.batches import LARGE, Batches
+from velatura.training.captions import PLACEHOLDER, Description, caption, imagenet_names
+from velatura.training.journal import Journal
+from velatura.training.shards import Example, read_shards
+
+BANDS = 10  # of the 1000 timesteps, for the loss log
+
+
+@dataclass(frozen=True)
+class DenoiserRecipe:
+    """Settings of the denoiser's training. ``small`` steps see 128 px pictures, ``large`` steps 256 px."""
+
+    small_steps: int = 3000
+    large_steps: int = 1500
+    small_batch: int = 48
+    large_batch: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 200
+    decay_share: float = 0.4  # of all steps, at the end, over which the learning rate falls to zero
+    average_decay: float = 0.999
+    widths: tuple[int, ...] = (64, 160, 288)
+    layers_per_block: int = 1
+    word_width: int = 192
+    text_layers: int = 3
+    empty_share: float = 0.12
+    word_share: float = 0.75
+    style_only_share: float = 0.5  # of the words: the style vector without EfficientNet's features
+    seed: int = 0
+    every: int = 250
+
+    def learning_rate_at(self, step: int) -> float:
+        """Warm-up, plateau, linear fall: the plateau can be prolonged by resuming with more steps."""
+        total = self.small_steps + self.large_steps
+        rising = min(1.0, (step + 1) / self.warmup_steps)
+        falling = min(1.0, (total - step) / (self.decay_share * total))
+        return self.learning_rate * rising * falling
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule with v prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def make_unet(recipe: DenoiserRecipe, latent_channels: int) -> UNet2DConditionModel:
+    """A UNet with cross-attention in all but the finest level and heads about 32 wide."""
+    attending = len(recipe.widths) - 1
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=recipe.widths,
+        layers_per_block=recipe.layers_per_block,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attending,
+        up_block_types=("CrossAttnUpBlock2D",) * attending + ("UpBlock2D",),
+        attention_head_dim=tuple(max(1, width // 32) for width in recipe.widths),
+        cross_attention_dim=recipe.word_width,
+    )
+
+
+def make_text_encoder(recipe: DenoiserRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP's text transformer, small."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.word_width,
+            intermediate_size=4 * recipe.word_width,
+            num_hidden_layers=recipe.text_layers,
+            num_attention_heads=recipe.word_width // 32,
+            max_position_embeddings=PROMPT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+class Denoiser(nn.Module):
+    """What is trained together, called as one module so that several GPUs can share it."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, image_encoder: HouseImageEncoder):
+        super().__init__()
+        self.unet, self.text_encoder, self.image_encoder = unet, text_encoder, image_encoder
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, ids: Tensor, at: Tensor, embeddings: Tensor) -> Tensor:
+        """v predictions; ``at`` marks the placeholder in ``ids``, ``embeddings`` (B, 1380) say its word."""
+        words = self.image_encoder(embeddings)[:, None]
+        with words_inserted(self.text_encoder, at, words):
+            states = self.text_encoder(ids).last_hidden_state
+        predicted: Tensor = self.unet(noisy, timesteps, states).sample
+        return predicted
+
+
+def vocabulary_texts(examples: Sequence[Example]) -> list[str]:
+    """Captions of the training pictures and ImageNet's class names, for the tokenizer to learn from."""
+    chance = random.Random(0)
+    return [caption(example.description, True, chance) for example in examples] + imagenet_names()
+
+
+@dataclass
+class _Conditions:
+    """Draws captions and words for training pictures."""
+
+    recipe: DenoiserRecipe
+    tokenizer: CLIPTokenizer
+    chance: random.Random
+
+    def text(self, description: Description) -> str:
+        if self.chance.random() < self.recipe.empty_share:
+            return ""
+        return caption(description, self.chance.random() < self.recipe.word_share, self.chance)
+
+    def tokens(self, descriptions: Sequence[Description]) -> Tensor:
+        texts = [self.text(description) for description in descriptions]
+        return tokenize(self.tokenizer, texts)
+
+    def thinned(self, embeddings: Tensor) -> Tensor:
+        """Some of the embeddings (B, 1380) with only their style part."""
+        style_only = torch.tensor([self.chance.random() < self.recipe.style_only_share for _ in embeddings])
+        return torch.where(style_only.to(embeddings.device)[:, None], style_part(embeddings), embeddings)
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Token ids (B, L) padded to the tokenizer's length."""
+    encoded = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
+    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+    from diffusers import StableDiffusionPipeline
+
+    average.store(model.parameters())
+    average.copy_to(model.parameters())
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=model.image_encoder,
+        requires_safety_checker=False,
+    )
+    parts: list[Any] = [vae, *model.children()]
+    dtypes = {component: next(component.parameters()).dtype for component in parts}
+    for component in dtypes:
+        component.half()
+    pipeline.save_pretrained(out, max_shard_size="15MB")
+    for component, dtype in dtypes.items():
+        component.to(dtype)
+    average.restore(model.parameters())
+
+
+def train_denoiser(
+    shards: Path,
+    out: Path,
+    vae: HouseAutoencoder,
+    recipe: DenoiserRecipe,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """Train on ``shards`` with the frozen ``vae``; log and checkpoint in ``out``, save to ``out/house``."""
+    accelerator = Accelerator(mixed_precision="bf16")
+    torch.manual_seed(recipe.seed)
+    examples = read_shards(shards, "train")
+    batches = Batches(examples, recipe.seed + accelerator.process_index)
+    tokenizer = build_tokenizer(vocabulary_texts(examples))
+    placeholder = tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
+    conditions = _Conditions(recipe, tokenizer, batches.chance)
+
+    image_encoder = HouseImageEncoder(recipe.word_width)
+    own = torch.stack([example.embedding for example in examples if example.description.kind != "painted"])
+    image_encoder.mean.copy_(own.mean(0))
+    image_encoder.std.copy_(own.std(0).clamp(min=1e-4))
+    embeddings = image_encoder.standardise(batches.embeddings).to(accelerator.device)
+
+    latent_channels: int = vae.config.latent_channels
+    model = Denoiser(make_unet(recipe, latent_channels), make_text_encoder(recipe, tokenizer), image_encoder)
+    model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae = vae.to(accelerator.device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    average = EMAModel(model.parameters(), decay=recipe.average_decay, use_ema_warmup=True, power=3 / 4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99))
+    journal, first = Journal(out), 0
+    if resume:
+        state = journal.load()
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        average.to(accelerator.device)
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+        batches.chance.seed(recipe.seed + first)
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    scheduler = make_scheduler()
+    total, band_sums, band_counts = (
+        recipe.small_steps + recipe.large_steps,
+        torch.zeros(BANDS),
+        torch.zeros(BANDS),
+    )
+
+    for step in progress.track(range(first, total), "denoiser"):
+        small = step < recipe.small_steps
+        pixels, indices = batches.draw(
+            recipe.small_batch if small else recipe.large_batch, LARGE // 2 if small else LARGE
+        )
+        ids = conditions.tokens([batches.descriptions[index] for index in indices]).to(accelerator.device)
+        seen = conditions.thinned(embeddings[torch.tensor(indices, device=embeddings.device)])
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step)
+        with accelerator.autocast():
+            with torch.no_grad():
+                latents = vae.encode(
+                    pixels.to(accelerator.device, memory_format=torch.channels_last)
+                ).latent_dist.mode()
+            latents = latents.float() * vae.config.scaling_factor
+            noise = torch.randn_like(latents)
+            timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(ids),), device=ids.device)
+            noisy = scheduler.add_noise(latents, noise, timesteps)
+            predicted = trained(noisy, timesteps, ids, ids == placeholder, seen)
+        wanted = scheduler.get_velocity(latents, noise, timesteps)
+        losses = (predicted.float() - wanted).square().flatten(1).mean(1)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(losses.mean())
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.step(model.parameters())
+
+        bands = timesteps.cpu() * BANDS // scheduler.config.num_train_timesteps
+        band_sums.index_add_(0, bands, losses.detach().cpu())
+        band_counts.index_add_(0, bands, torch.ones(len(bands)))
+        progress.note(loss=losses.mean().item())
+        done = step + 1
+        if (done % recipe.every == 0 or done == total) and accelerator.is_main_process:
+            by_band = [round(value, 4) for value in (band_sums / band_counts.clamp(min=1)).tolist()]
+            journal.write(step=done, small=small, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
+            band_sums.zero_()
+            band_counts.zero_()
+            journal.save(_state(model, average, optimizer, done))
+            save_house(out / "house", model, average, tokenizer, vae)
+
+
+def _state(model: Denoiser, average: EMAModel, optimizer: Any, step: int) -> dict[str, Any]:
+    return {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }

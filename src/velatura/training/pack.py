@@ -1,0 +1,105 @@
+"""Packing: from folders of pictures to shards that a training machine needs nothing beside."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from velatura.errors import PictureError
+from velatura.models.efficientnet import EfficientNetLite0
+from velatura.models.house.image_encoder import picture_numbers
+from velatura.models.magenta import STYLE_NUMBERS, paint_over
+from velatura.progress import Progress
+from velatura.training.captions import Description, describe_painting, describe_photo, imagenet_names
+from velatura.training.shards import Example, write_shards
+
+SHORT_SIDE = 272
+LONG_SIDE = 400
+SUFFIXES = {".webp", ".jpg", ".jpeg", ".png"}
+SURE = 0.5  # probability from which the classifier's word is taken for a photo whose name says nothing
+
+
+def pictures_in(folders: Sequence[Path]) -> list[Path]:
+    """Every picture below ``folders``, in sorted order."""
+    found = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise PictureError(f"No pictures in {', '.join(map(str, folders))}: give folders of .webp, .jpg or .png files.")
+    return found
+
+
+def _reduced(path: Path) -> Image.Image:
+    """Short side at most 272, long side cut at 400 around the centre."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    scale = SHORT_SIDE / min(image.size)
+    if scale < 1:
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    left, top = max(0, image.width - LONG_SIDE) // 2, max(0, image.height - LONG_SIDE) // 2
+    return image.crop((left, top, left + min(image.width, LONG_SIDE), top + min(image.height, LONG_SIDE)))
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def _webp(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82)
+    return buffer.getvalue()
+
+
+def _named(description: Description, embedding: Tensor, network: EfficientNetLite0, names: list[str]) -> Description:
+    if description.kind != "photo" or description.subject:
+        return description
+    probability, best = network.logits(embedding[None, STYLE_NUMBERS:]).softmax(-1)[0].max(0)
+    return replace(description, subject=names[int(best)]) if probability > SURE else description
+
+
+@torch.no_grad()
+def pack(
+    photos: Sequence[Path],
+    paintings: Sequence[Path],
+    heldout: Sequence[Path],
+    out: Path,
+    painted_share: float,
+    seed: int,
+    progress: Progress,
+) -> list[Path]:
+    """Write train and held-out shards of ``photos``, ``paintings`` and painted-over photos; returns the paths.
+
+    ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random
+    painting, whose embedding they keep, so that "*" says how they are painted and not what they show.
+    """
+    network, names, chance = EfficientNetLite0(), imagenet_names(), random.Random(seed)
+    sources = [(path, describe_photo(path)) for path in pictures_in(photos)]
+    sources += [(path, describe_painting(path)) for path in pictures_in(paintings)]
+    examples: list[Example] = []
+    for path, description in progress.track(sources, "pictures"):
+        image = _reduced(path)
+        numbers = picture_numbers(_pixels(image), network)[0]
+        examples.append(Example(_webp(image), _named(description, numbers, network, names), numbers))
+    photo_examples = [example for example in examples if example.description.kind == "photo"]
+    painting_examples = [example for example in examples if example.description.kind == "painting"]
+    chosen = chance.sample(photo_examples, round(painted_share * len(photo_examples)))
+    for photo in progress.track(chosen, "painted photos"):
+        style = chance.choice(painting_examples).embedding
+        painted = paint_over(_pixels(Image.fromarray(photo.pixels())), style[None, :STYLE_NUMBERS])
+        image = Image.fromarray(((painted[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+        examples.append(Example(_webp(image), replace(photo.description, kind="painted"), style))
+    chance.shuffle(examples)
+    written = write_shards(examples, out, "train")
+    if heldout:
+        kept = [
+            Example(_webp(image), Description("photo"), picture_numbers(_pixels(image), network)[0])
+            for image in map(_reduced, pictures_in(heldout))
+        ]
+        written += write_shards(kept, out, "heldout")
+    return written

@@ -1,0 +1,85 @@
+"""Compact shards: pictures as WebP bytes, with descriptions and embeddings, in safetensors files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from velatura.errors import PictureError
+from velatura.training.captions import Description
+
+SHARD_BYTES = 45 * 2**20
+FORMAT = "velatura-shard-1"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training picture: its WebP bytes, what is known of it, and its raw embedding (1380,)."""
+
+    picture: bytes
+    description: Description
+    embedding: Tensor
+
+    def pixels(self) -> np.ndarray[Any, Any]:
+        """The decoded picture, (H, W, 3) bytes."""
+        with Image.open(io.BytesIO(self.picture)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def write_shards(examples: Sequence[Example], folder: Path, name: str) -> list[Path]:
+    """Write ``examples`` as ``name-00.safetensors`` and so on, each below 45 MiB; returns the paths."""
+    groups: list[list[Example]] = [[]]
+    size = 0
+    for example in examples:
+        if size + len(example.picture) > SHARD_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(example)
+        size += len(example.picture) + 2 * example.embedding.numel()
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write_shard(group, folder / f"{name}-{index:02}.safetensors") for index, group in enumerate(groups)]
+
+
+def _write_shard(examples: Sequence[Example], path: Path) -> Path:
+    joined = b"".join(example.picture for example in examples)
+    ends = np.cumsum([len(example.picture) for example in examples], dtype=np.int64)
+    save_file(
+        {
+            "pictures": torch.from_numpy(np.frombuffer(joined, dtype=np.uint8).copy()),
+            "ends": torch.from_numpy(ends),
+            "embeddings": torch.stack([example.embedding for example in examples]).half(),
+        },
+        path,
+        {"format": FORMAT, "descriptions": json.dumps([asdict(example.description) for example in examples])},
+    )
+    return path
+
+
+def read_shards(folder: Path, name: str) -> list[Example]:
+    """Every example of the shards ``name-*.safetensors`` in ``folder``; an empty list where there are none."""
+    return [example for path in sorted(folder.glob(f"{name}-*.safetensors")) for example in _read_shard(path)]
+
+
+def _read_shard(path: Path) -> Iterator[Example]:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise PictureError(f"{path} is not a shard of training pictures: make it with 'velatura train-house pack'.")
+        joined = file.get_tensor("pictures").numpy().tobytes()
+        ends = file.get_tensor("ends").tolist()
+        embeddings = file.get_tensor("embeddings").float()
+    descriptions = [Description(**fields) for fields in json.loads(metadata["descriptions"])]
+    starts = [0, *ends[:-1]]
+    for start, end, description, embedding in zip(starts, ends, descriptions, embeddings, strict=True):
+        yield Example(joined[start:end], description, embedding)

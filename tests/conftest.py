@@ -1,0 +1,31 @@
+"""What several tests need: small pictures and a throw-away home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing a test does reaches the user's own styles."""
+    folder = tmp_path / "velatura-home"
+    monkeypatch.setenv("VELATURA_HOME", str(folder))
+    return folder
+
+
+def smooth_pixels(height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
+    """A smooth coloured picture (1, 3, H, W) in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((1, 3, 5, 5), generator=generator) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(-1, 1)
+
+
+def smooth_image(height: int = 64, width: int = 64, seed: int = 0) -> Image.Image:
+    from velatura.picture import pixels_to_image
+
+    return pixels_to_image(smooth_pixels(height, width, seed))

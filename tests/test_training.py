@@ -1,0 +1,121 @@
+"""The recipe of the house model, in miniature: shards, captions, batches, a whole run, a resumed run."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import smooth_image
+from velatura.errors import ModelError, PictureError
+from velatura.models.house.autoencoder import HouseAutoencoder
+from velatura.models.house.image_encoder import EMBEDDING
+from velatura.models.loading import load_backbone
+from velatura.progress import Silent
+from velatura.training.batches import Batches
+from velatura.training.captions import Description, caption, describe_painting, describe_photo
+from velatura.training.denoiser import DenoiserRecipe, train_denoiser
+from velatura.training.shards import Example, read_shards, write_shards
+
+TINY = DenoiserRecipe(
+    small_steps=2,
+    large_steps=1,
+    small_batch=2,
+    large_batch=1,
+    widths=(32, 64),
+    word_width=32,
+    text_layers=1,
+    every=1,
+    warmup_steps=1,
+)
+
+
+def example(description: Description, seed: int) -> Example:
+    buffer = io.BytesIO()
+    smooth_image(280, 300, seed).save(buffer, "WEBP")
+    return Example(buffer.getvalue(), description, torch.randn(EMBEDDING))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    kinds = (Description("photo", "dog"), Description("painting", style="cubism"), Description("painted", "cat"))
+    write_shards([example(kinds[i % 3], i) for i in range(6)], tmp_path / "shards", "train")
+    return tmp_path / "shards"
+
+
+def test_file_names_become_descriptions() -> None:
+    assert describe_photo(Path("faces-easy__image-0197-5c9281.webp")).subject == "faces easy"
+    assert describe_photo(Path("n02091635-otterhound-06df0b.webp")).subject == "otterhound"
+    assert describe_photo(Path("n02444819-7927-otter-eacb4a.webp")).subject == "otter"
+    assert describe_photo(Path("c663670c06c06ea4-e7dc30.webp")).subject == ""
+    painting = describe_painting(Path("cubism__juan-gris__juan-gris-still-life-123456.webp"))
+    assert (painting.style, painting.artist) == ("cubism", "juan gris")
+    assert describe_painting(Path("unknown__unknown__169full-039e47.webp")) == Description("painting")
+
+
+def test_captions_have_the_recipes_forms() -> None:
+    chance = random.Random(0)
+    assert caption(Description("photo", "owl"), False, chance) == "a photo of an owl"
+    assert caption(Description("painted", "dog"), True, chance) == "a painting of a dog in the style of *"
+    assert caption(Description("painting", style="cubism"), True, chance) == "a cubism painting in the style of *"
+    assert caption(Description("photo"), False, chance) == "a photo"
+
+
+def test_shards_round_trip(shards: Path) -> None:
+    examples = read_shards(shards, "train")
+    assert [e.description.kind for e in examples] == ["photo", "painting", "painted"] * 2
+    assert examples[0].pixels().shape == (280, 300, 3)
+    assert examples[0].embedding.shape == (EMBEDDING,)
+    assert read_shards(shards, "heldout") == []
+
+
+def test_a_foreign_safetensors_file_is_no_shard(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "train-00.safetensors")
+    with pytest.raises(PictureError, match="not a shard"):
+        read_shards(tmp_path, "train")
+
+
+def test_batches_are_seeded_and_in_range(shards: Path) -> None:
+    examples = read_shards(shards, "train")
+    first, second = (Batches(examples, seed=3).draw(4, 128) for _ in range(2))
+    assert torch.equal(first[0], second[0]) and first[1] == second[1]
+    assert first[0].shape == (4, 3, 128, 128)
+    assert first[0].min() >= -1 and first[0].max() <= 1
+    assert Batches(examples, seed=4).draw(4, 256)[0].shape == (4, 3, 256, 256)
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    recipe = DenoiserRecipe(small_steps=60, large_steps=40, warmup_steps=10, learning_rate=1.0)
+    assert recipe.learning_rate_at(0) == pytest.approx(0.1)
+    assert recipe.learning_rate_at(30) == 1.0
+    assert recipe.learning_rate_at(80) == pytest.approx(0.5)
+
+
+def test_a_tiny_run_makes_a_folder_that_the_backbone_loads_and_resumes(shards: Path, tmp_path: Path) -> None:
+    run, vae = tmp_path / "run", HouseAutoencoder(block_out_channels=(8, 8, 8, 8), decoder_blocks=1, encoder_blocks=1)
+    train_denoiser(shards, run, vae, TINY, resume=False, progress=Silent())
+    backbone = load_backbone(str(run / "house"), device="cpu", dtype="fp32")
+    pixels = torch.zeros(1, 3, 64, 64)
+    latents = backbone.encode(pixels)
+    assert latents.shape == (1, 8, 8, 8)
+    noise = backbone.predict(latents, 500, backbone.text(["a photo of a dog"]))
+    assert noise.shape == latents.shape and noise.isfinite().all()
+    assert max(file.stat().st_size for file in (run / "house").rglob("*")) <= 16 * 2**20
+
+    import dataclasses
+
+    longer = dataclasses.replace(TINY, large_steps=2)
+    train_denoiser(shards, run, vae, longer, resume=True, progress=Silent())
+    steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no checkpoint"):
+        train_denoiser(shards, tmp_path / "none", HouseAutoencoder(), TINY, resume=True, progress=Silent())
