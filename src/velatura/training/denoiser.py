@@ -156,13 +156,11 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     return ids
 
 
-def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
-    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+def house_pipeline(model: Denoiser, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> Any:
+    """The parts as one diffusers pipeline."""
     from diffusers import StableDiffusionPipeline
 
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
-    pipeline = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
         tokenizer=tokenizer,
@@ -173,13 +171,19 @@ def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTok
         image_encoder=model.image_encoder,
         requires_safety_checker=False,
     )
+
+
+def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
+    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+    average.store(model.parameters())
+    average.copy_to(model.parameters())
     parts: list[Any] = [vae, *model.children()]
-    dtypes = {component: next(component.parameters()).dtype for component in parts}
-    for component in dtypes:
-        component.half()
-    pipeline.save_pretrained(out, max_shard_size="15MB")
-    for component, dtype in dtypes.items():
-        component.to(dtype)
+    dtypes = {part: next(part.parameters()).dtype for part in parts}
+    for part in parts:
+        part.half()
+    house_pipeline(model, tokenizer, vae).save_pretrained(out, max_shard_size="15MB")
+    for part, dtype in dtypes.items():
+        part.to(dtype)
     average.restore(model.parameters())
 
 
