@@ -25,6 +25,7 @@ from velatura.methods.base import Stylization, versions
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
 from velatura.picture import Picture, Sizing, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
 from velatura.style import Style
 
@@ -67,6 +68,8 @@ class Guided:
             raise SettingError(f"The gradient must stop at 'x0' or go through the 'unet', not '{self.gradient}'.")
         if self.inner < 1 or self.corrections < 0 or self.force < 0:
             raise SettingError("inner must be at least 1, corrections and force must not be negative.")
+        if self.size and self.size < MIN_SIDE:
+            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
         steps_of_strength(self.steps, self.strength)
 
     def sizing(self, size: tuple[int, int], backbone: Backbone) -> Sizing:

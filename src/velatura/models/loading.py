@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,11 @@ def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> Late
     """
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
-    pipeline = _pipeline(model, chosen_dtype)
-    _check(pipeline, model)
-    pipeline.vae.to(torch.float32)
-    _place(pipeline, chosen_device)
+    with _quiet():
+        pipeline = _pipeline(model, chosen_dtype)
+        _check(pipeline, model)
+        pipeline.vae.to(torch.float32)
+        _place(pipeline, chosen_device)
     return LatentBackbone(pipeline, model, chosen_device, chosen_dtype)
 
 
@@ -57,21 +60,40 @@ def _pipeline(model: str, dtype: torch.dtype) -> Any:
     return _from_hub(place, dtype)
 
 
-def _quiet_load(place: str, dtype: torch.dtype, **options: Any) -> Any:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the bars and remarks of the libraries while a model loads; its errors are raised all the same."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+            library.enable_progress_bar()
+
+
+def _load(place: str, dtype: torch.dtype, **options: Any) -> Any:
     from diffusers import DiffusionPipeline
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return DiffusionPipeline.from_pretrained(
-            place, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, **options
-        )
+    return DiffusionPipeline.from_pretrained(
+        place, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, **options
+    )
 
 
 def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     if not (path / "model_index.json").is_file():
         raise ModelError(f"The folder {path} holds no model_index.json: give a folder that diffusers saved.")
     try:
-        return _quiet_load(str(path), dtype, local_files_only=True)
+        return _load(str(path), dtype, local_files_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"The model in {path} cannot be loaded: {reason}.") from None
@@ -82,11 +104,11 @@ def _from_hub(place: str, dtype: torch.dtype) -> Any:
         log.warning("%s was removed from the hub: using its living copy %s.", place, GONE[place])
         place = GONE[place]
     try:
-        return _quiet_load(place, dtype, local_files_only=True)
+        return _load(place, dtype, local_files_only=True)
     except (OSError, ValueError):
         pass  # Not in the cache, or not whole: ask the hub.
     try:
-        return _quiet_load(place, dtype)
+        return _load(place, dtype)
     except Exception as error:
         raise ModelError(
             f"The model {place} is not in the cache and the hub could not give it ({type(error).__name__}): "

