@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,9 @@ def _quiet() -> Iterator[None]:
 def _load(place: str, dtype: torch.dtype, **options: Any) -> Any:
     from diffusers import DiffusionPipeline
 
+    # A folder may name the house model's own classes; diffusers takes them from imported modules only.
+    for module in ("autoencoder", "image_encoder"):
+        import_module(f"velatura.models.house.{module}")
     return DiffusionPipeline.from_pretrained(
         place, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, **options
     )

@@ -1,0 +1,33 @@
+"""The demo: a real photo, a style the project painted itself, one result; offline, on a CPU."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from paint_style import paint
+from PIL import Image
+from skimage import data
+
+from velatura import Studio
+from velatura.app.terminal import TerminalProgress
+from velatura.picture import save_picture
+
+FOLDER = Path("demo")
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    photo, style = FOLDER / "photo.png", FOLDER / "style.png"
+    Image.fromarray(data.astronaut()).save(photo)
+    paint().save(style)
+    started = time.monotonic()
+    studio = Studio("house", device="cpu", library_folder=FOLDER / "styles", progress=TerminalProgress())
+    result = studio.stylize(photo, style=style, seed=0)
+    path = save_picture(result.picture, FOLDER / "stylized.png", result.manifest, result.alpha)
+    print(f"{photo} (NASA, public domain) in the style of {style}, in {time.monotonic() - started:.0f} s:")
+    print(path.resolve())
+
+
+if __name__ == "__main__":
+    main()
