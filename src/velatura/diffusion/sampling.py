@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from velatura.diffusion.inversion import Predict
-from velatura.diffusion.schedules import clean_of, sampler_steps
+from velatura.diffusion.schedules import add_noise, clean_of, sampler_steps
 from velatura.progress import Progress, Silent
 
 
@@ -30,13 +30,18 @@ class Moment:
         return clean_of(self.latents, self.noise, self.abar)
 
 
-Steer = Callable[[Moment], Tensor]
+Steer = Callable[[Moment], Moment]
 Watch = Callable[[Moment], None]
 
 
-def unsteered(moment: Moment) -> Tensor:
-    """The model's own noise prediction."""
-    return moment.noise
+def unsteered(moment: Moment) -> Moment:
+    """The model's own way."""
+    return moment
+
+
+def towards(moment: Moment, clean: Tensor) -> Moment:
+    """The same noise around another clean estimate: sqrt(abar) clean + sqrt(1 - abar) eps."""
+    return replace(moment, latents=add_noise(clean, moment.noise, moment.abar))
 
 
 def ignored(_moment: Moment) -> None:
@@ -58,8 +63,8 @@ def denoise(
 ) -> Tensor:
     """Denoise variance-preserving ``latents`` over the last ``run`` (default: all) of ``steps`` steps.
 
-    ``sampler`` is a diffusers scheduler (see ``make_sampler``). ``steer`` may return another noise than the
-    predicted one; ``watch`` is called with every step's final state. ``eta`` (0 to 1, DDIM only) mixes in
+    ``sampler`` is a diffusers scheduler (see ``make_sampler``). ``steer`` may return other
+    latents or another noise than the predicted one; ``watch`` is called with what the step is then made from. ``eta`` (0 to 1, DDIM only) mixes in
     fresh noise from ``generator``. With ``run`` 0 the latents come back unchanged.
     """
     timesteps: Sequence[int] = sampler_steps(sampler, steps, steps if run is None else run)
@@ -73,8 +78,8 @@ def denoise(
         exact = sampler.timesteps[begin + index]
         preserved = sampler.scale_model_input(x, exact)
         noise = predict(preserved, timestep)
-        moment = Moment(index, timestep, float(sampler.alphas_cumprod[timestep]), preserved, noise)
-        steered = steer(moment)
-        watch(Moment(index, timestep, moment.abar, preserved, steered))
-        x = sampler.step(steered, exact, x, **stochastic).prev_sample
+        moment = steer(Moment(index, timestep, float(sampler.alphas_cumprod[timestep]), preserved, noise))
+        watch(moment)
+        scale = float(sampler.sigmas[begin + index] ** 2 + 1) ** 0.5 if exploding else 1.0
+        x = sampler.step(moment.noise, exact, scale * moment.latents, **stochastic).prev_sample
     return x

@@ -6,8 +6,9 @@ decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121), and the step's noise move
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from velatura.diffusion.guidance import classifier_free, conditional
 from velatura.diffusion.inversion import Predict, invert
-from velatura.diffusion.sampling import Moment, denoise, unsteered
+from velatura.diffusion.sampling import Moment, denoise, towards, unsteered
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, make_sampler, steps_of_strength
 from velatura.errors import SettingError
 from velatura.losses import Objective, StyleStatistics, Targets, View, make_objective
@@ -38,9 +39,9 @@ class Guided:
 
     ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
     ``start`` is "inversion" (DDIM, ``corrections`` fixed-point iterations a step) or "noise".
-    ``force`` is the rms of the noise's displacement by the losses' gradient, as a share of the noise's own
-    rms of 1 (guided-details 1.6, "rms"). ``gradient`` "x0" stops at the clean estimate, "unet" goes through
-    the network. ``inner`` is the number of gradient steps per timestep. ``weights`` are those of the losses.
+    ``force`` is the rms of each step's displacement by the losses' gradient. ``gradient`` "x0" displaces the
+    clean estimate and keeps the noise, "unet" displaces the noise by the gradient through the network.
+    ``inner`` is the number of gradient steps that share it. ``weights`` are those of the losses.
     ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
     ``size`` is the working length of the short side in pixels (0: the model's own).
     """
@@ -107,7 +108,7 @@ class Guided:
             latents = backbone.encode(pixels)
         start = self.start_latents(latents, backbone, seed, progress)
 
-        def steer(moment: Moment) -> Tensor:
+        def steer(moment: Moment) -> Moment:
             steered, measured = self.steered(moment, backbone, predict, objective)
             values.update(measured)
             progress.note(loss=sum(self.weights[name] * value for name, value in measured.items()))
@@ -179,22 +180,35 @@ class Guided:
 
     def steered(
         self, moment: Moment, backbone: Backbone, predict: Predict, objective: Objective
-    ) -> tuple[Tensor, dict[str, float]]:
-        """eps' = eps + force * grad / rms(grad), ``inner`` times, with the gradient of L(decode(x0_hat))."""
-        noise = moment.noise
+    ) -> tuple[Moment, dict[str, float]]:
+        """One step moved against the losses' gradient, ``inner`` times; and the losses' last values."""
+        move = self.moved_clean if self.gradient == "x0" else self.moved_noise
         values: dict[str, float] = {}
         for _ in range(self.inner):
-            with torch.enable_grad():
-                if self.gradient == "unet":
-                    variable = moment.latents.detach().requires_grad_()
-                    noise_now = predict(variable, moment.timestep) + (noise - moment.noise)
-                    estimate = clean_of(variable, noise_now, moment.abar)
-                else:
-                    estimate = variable = clean_of(moment.latents, noise, moment.abar).detach().requires_grad_()
-                loss, values = objective(backbone.decode(estimate))
-                gradient = torch.autograd.grad(loss, variable)[0]
-            noise = noise + self.force / self.inner * normalised(gradient)
-        return noise, values
+            moment, values = move(moment, backbone, predict, objective)
+        return moment, values
+
+    def moved_clean(
+        self, moment: Moment, backbone: Backbone, _predict: Predict, objective: Objective
+    ) -> tuple[Moment, dict[str, float]]:
+        """x0' = x0_hat - force * sqrt(1 - abar) * g / rms(g), g = dL/dx0_hat, noise kept (guided-details 1.7)."""
+        with torch.enable_grad():
+            clean = moment.clean.detach().requires_grad_()
+            loss, values = objective(backbone.decode(clean))
+            direction = normalised(torch.autograd.grad(loss, clean)[0])
+        size = self.force / self.inner * math.sqrt(1 - moment.abar)
+        return towards(moment, clean.detach() - size * direction), values
+
+    def moved_noise(
+        self, moment: Moment, backbone: Backbone, predict: Predict, objective: Objective
+    ) -> tuple[Moment, dict[str, float]]:
+        """eps' = eps + force * g / rms(g), g = dL/dx_t through the UNet (guided-details 1.4, 1.6)."""
+        with torch.enable_grad():
+            latents = moment.latents.detach().requires_grad_()
+            noise = predict(latents, moment.timestep)
+            loss, values = objective(backbone.decode(clean_of(latents, noise, moment.abar)))
+            direction = normalised(torch.autograd.grad(loss, latents)[0])
+        return replace(moment, noise=moment.noise + self.force / self.inner * direction), values
 
 
 def normalised(gradient: Tensor) -> Tensor:
