@@ -28,7 +28,9 @@ def paint(seed: int = 0) -> Image.Image:
             offset = whirls[:, :2] - (x, y)
             distance = np.hypot(offset[:, 0], offset[:, 1])
             near = np.exp(-((distance / 62) ** 2)) * whirls[:, 2]
-            flow = np.array([1.0 + (near * offset[:, 1]).sum() / 9, 0.25 * np.sin(x / 70) - (near * offset[:, 0]).sum() / 9])
+            flow = np.array(
+                [1.0 + (near * offset[:, 1]).sum() / 9, 0.25 * np.sin(x / 70) - (near * offset[:, 0]).sum() / 9]
+            )
             angle = np.arctan2(flow[1], flow[0]) + rng.normal(0, 0.12)
             palette = _palette(y, distance.min(), rng)
             colour = tuple(int(np.clip(c + rng.normal(0, 13), 0, 255)) for c in palette[rng.integers(len(palette))])

@@ -57,7 +57,17 @@ def test_one_photo_becomes_one_picture_with_its_manifest(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out.png"
-    call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out, "--model", model, "--sidecar"]
+    call = [
+        "stylize",
+        pictures / "a.jpg",
+        "--style",
+        tmp_path / "style.png",
+        "--out",
+        out,
+        "--model",
+        model,
+        "--sidecar",
+    ]
     assert run(monkeypatch, *call, *QUICK, "--loss", "gram=2", "--set", "guidance_scale=1.5", "--seed", 5) == 0
     assert open_picture(out).size == (96, 72)
     manifest = read_manifest(out)

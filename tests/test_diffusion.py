@@ -150,7 +150,12 @@ def test_eta_draws_from_the_generator() -> None:
     x = torch.randn(1, 1, 4, 4).double()
     runs = [
         denoise(
-            gaussian_denoiser(0, 1), x, make_sampler("ddim", BASE), 5, eta=1.0, generator=torch.Generator().manual_seed(s)
+            gaussian_denoiser(0, 1),
+            x,
+            make_sampler("ddim", BASE),
+            5,
+            eta=1.0,
+            generator=torch.Generator().manual_seed(s),
         )
         for s in (0, 0, 1)
     ]

@@ -105,7 +105,9 @@ def test_bad_weights_are_named(trunk: VGG16Trunk) -> None:
 
 
 def test_trunk_layers_have_vgg16s_shapes(trunk: VGG16Trunk) -> None:
-    shapes = {layer: tuple(value.shape[1:]) for layer, value in trunk.features(torch.zeros(1, 3, 32, 32), LAYERS).items()}
+    shapes = {
+        layer: tuple(value.shape[1:]) for layer, value in trunk.features(torch.zeros(1, 3, 32, 32), LAYERS).items()
+    }
     assert shapes["relu1_2"] == (64, 32, 32) and shapes["relu3_3"] == (256, 8, 8) and shapes["relu5_3"] == (512, 2, 2)
     with pytest.raises(ValueError, match="Unknown VGG16 layers"):
         trunk.features(torch.zeros(1, 3, 32, 32), ("relu9_9",))

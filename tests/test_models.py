@@ -88,7 +88,9 @@ def test_names_that_mean_nothing_are_answered_with_what_there_is(tmp_path: Path)
         load_backbone("magenta", "cpu")
 
 
-def test_gone_ids_lead_to_their_living_copies(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_gone_ids_lead_to_their_living_copies(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked: list[str] = []
 
     def refuse(place: str, *_: object, **__: object) -> None:

@@ -91,9 +91,7 @@ def test_diffusers_folder_schedule(folder: LatentBackbone, inversion: dict[str, 
 
 
 @pytest.mark.parametrize(("call", "timestep"), [("inv.{}_call1_t1", 1), ("inv.{}_call499_t499", 499)])
-def test_diffusers_folder_unet(
-    folder: LatentBackbone, inversion: dict[str, Tensor], call: str, timestep: int
-) -> None:
+def test_diffusers_folder_unet(folder: LatentBackbone, inversion: dict[str, Tensor], call: str, timestep: int) -> None:
     condition = Condition(inversion["cond"])
     ours = folder.predict(inversion[call.format("in")], timestep, condition)
     assert off(ours, inversion[call.format("eps")]) < 1e-5

@@ -36,7 +36,9 @@ def stylize(
     ),
     method: MethodName = "guided",
     model: Model = "house",
-    size: Annotated[int, typer.Option(help="Working length of the short side in pixels; 0: the model's own.")] = 0,
+    size: Annotated[
+        int, typer.Option(help="Working length of the short side in pixels; 0: the photo's, at most 512.")
+    ] = 0,
     strength: Annotated[float | None, typer.Option(help="0 (the photo itself) to 1.", show_default="method's")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="method's")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same picture.")] = 0,

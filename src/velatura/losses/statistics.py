@@ -14,5 +14,5 @@ from velatura.models.perceptual import VGG16Trunk
 @torch.no_grad()
 def style_statistics(pixels: Tensor, trunk: VGG16Trunk) -> StyleStatistics:
     """Gram matrices and colour moments of a style picture (1, 3, H, W) in [-1, 1]."""
-    grams = {layer: gram_matrix(value) for layer, value in trunk.features(pixels, STYLE_LAYERS).items()}
+    grams = {layer: gram_matrix(value.float()) for layer, value in trunk.features(pixels, STYLE_LAYERS).items()}
     return StyleStatistics(grams, *colour_moments(pixels))

@@ -30,6 +30,7 @@ from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
 from velatura.style import Style
 
+USUAL_SIZE = 512
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 1.0, "vgg": 1.0, "gram": 3.0, "colour": 3.0, "range": 1.0}
 
 
@@ -43,7 +44,8 @@ class Guided:
     clean estimate and keeps the noise, "unet" displaces the noise by the gradient through the network.
     ``inner`` is the number of gradient steps that share it. ``weights`` are those of the losses.
     ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
-    ``size`` is the working length of the short side in pixels (0: the model's own).
+    ``size`` is the working length of the short side in pixels (0: the content's own, at most 512, at least the
+    model's native size).
     """
 
     name: ClassVar[str] = "guided"
@@ -75,12 +77,13 @@ class Guided:
 
     def sizing(self, size: tuple[int, int], backbone: Backbone) -> Sizing:
         """The working size for a picture of ``size`` on ``backbone``."""
-        return plan_size(size, self.size or backbone.native_size, backbone.multiple)
+        usual = max(backbone.native_size, min(min(size), USUAL_SIZE))
+        return plan_size(size, self.size or usual, backbone.multiple)
 
     def fit(self, picture: Picture, backbone: Backbone, name: str, progress: Progress) -> Style:
         """Cache the style's statistics and, where the model learned such words, its word."""
         pixels = image_to_pixels(picture.image, self.sizing(picture.size, backbone).working).to(backbone.device)
-        statistics = style_statistics(pixels, perceptual_trunk(backbone.device))
+        statistics = style_statistics(pixels, perceptual_trunk(backbone.device, backbone.dtype))
         tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
         tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
         word = backbone.style_word(pixels)
@@ -99,7 +102,7 @@ class Guided:
         style.check(self.name, backbone.fingerprint, backbone.name)
         sizing = self.sizing(content.size, backbone)
         pixels = image_to_pixels(content.image, sizing.working).to(backbone.device)
-        trunk = perceptual_trunk(backbone.device)
+        trunk = perceptual_trunk(backbone.device, backbone.dtype)
         objective = self.objective(pixels, style, trunk)
         predict = self.predictor(style, backbone)
         values: dict[str, float] = {}
@@ -152,7 +155,8 @@ class Guided:
             grams, style.tensors["colour.mean"].to(device), style.tensors["colour.factor"].to(device)
         )
         with torch.no_grad():
-            seen = View(pixels, trunk.features(pixels, (CONTENT_LAYER,)))
+            features = trunk.features(pixels, (CONTENT_LAYER,))
+        seen = View(pixels, {layer: value.float() for layer, value in features.items()})
         return make_objective(self.weights, Targets(seen, statistics), trunk)
 
     def predictor(self, style: Style, backbone: Backbone) -> Predict:

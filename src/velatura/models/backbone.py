@@ -46,6 +46,7 @@ class Backbone(Protocol):
     multiple: int
     native_size: int
     device: torch.device
+    dtype: torch.dtype
     scheduler: Any
 
     @property

@@ -59,12 +59,15 @@ class VGG16Trunk(nn.Module):
         )
 
     def features(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Activations after each of ``layers`` ("relu1_1" .. "relu5_3") for pixels (B, 3, H, W) in [-1, 1]."""
+        """Activations after each of ``layers`` ("relu1_1" .. "relu5_3") for pixels (B, 3, H, W) in [-1, 1].
+
+        They are in the number format of the weights. Raises ValueError for an unknown layer.
+        """
         unknown = set(layers) - set(LAYERS)
         if unknown:
             raise ValueError(f"Unknown VGG16 layers {sorted(unknown)}; known: {', '.join(LAYERS)}")
         wanted: dict[str, Tensor] = {}
-        x = self.preparation(pixels)
+        x = self.preparation(pixels.float()).to(self.convolutions[LAYERS[0]].weight.dtype)
         for layer in LAYERS:
             if layer.endswith("_1") and layer != "relu1_1":
                 x = F.max_pool2d(x, 2)
@@ -109,9 +112,12 @@ def _imagenet_trunk(path: Path) -> VGG16Trunk:
     return trunk.requires_grad_(False).eval()
 
 
-@lru_cache(maxsize=2)
-def perceptual_trunk(device: torch.device) -> VGG16Trunk:
-    """The best trunk at hand: ImageNet's where torch's hub cache holds its file, HED's otherwise."""
+@lru_cache(maxsize=4)
+def perceptual_trunk(device: torch.device, dtype: torch.dtype = torch.float32) -> VGG16Trunk:
+    """The best trunk at hand: ImageNet's where torch's hub cache holds its file, HED's otherwise.
+
+    fp16 would overflow on HED's activations, so it runs in bf16 where fp16 is asked for.
+    """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
     trunk = _imagenet_trunk(cached) if cached.is_file() else hed_trunk()
-    return copy.deepcopy(trunk).to(device)
+    return copy.deepcopy(trunk).to(device, torch.bfloat16 if dtype == torch.float16 else dtype)

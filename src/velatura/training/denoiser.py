@@ -215,7 +215,9 @@ def train_denoiser(
     model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     vae = vae.to(accelerator.device, memory_format=torch.channels_last).requires_grad_(False).eval()
     average = EMAModel(model.parameters(), decay=recipe.average_decay, use_ema_warmup=True, power=3 / 4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99), fused=True
+    )
     journal, first = Journal(out), 0
     if resume:
         state = journal.load()
