@@ -63,9 +63,9 @@ def denoise(
 ) -> Tensor:
     """Denoise variance-preserving ``latents`` over the last ``run`` (default: all) of ``steps`` steps.
 
-    ``sampler`` is a diffusers scheduler (see ``make_sampler``). ``steer`` may return other
-    latents or another noise than the predicted one; ``watch`` is called with what the step is then made from. ``eta`` (0 to 1, DDIM only) mixes in
-    fresh noise from ``generator``. With ``run`` 0 the latents come back unchanged.
+    ``sampler`` is a diffusers scheduler (see ``make_sampler``). ``steer`` may return other latents or another
+    noise than the predicted one; ``watch`` is called with what the step is then made from. ``eta`` (0 to 1,
+    DDIM only) mixes in fresh noise from ``generator``. With ``run`` 0 the latents come back unchanged.
     """
     timesteps: Sequence[int] = sampler_steps(sampler, steps, steps if run is None else run)
     exploding = hasattr(sampler, "sigmas") and type(sampler).__name__.startswith("Euler")
