@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import smooth_image
+from tests.conftest import smooth_image, smooth_pixels
 from velatura.errors import ModelError, PictureError
+from velatura.evaluation import psnr
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import EMBEDDING
 from velatura.models.loading import load_backbone
 from velatura.progress import Silent
+from velatura.training.autoencoder import AutoencoderRecipe, train_autoencoder
 from velatura.training.batches import Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
 from velatura.training.denoiser import DenoiserRecipe, train_denoiser
@@ -114,6 +116,19 @@ def test_a_tiny_run_makes_a_folder_that_the_backbone_loads_and_resumes(shards: P
     train_denoiser(shards, run, vae, longer, resume=True, progress=Silent())
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_tiny_autoencoder_run_saves_a_working_model_and_resumes(shards: Path, tmp_path: Path) -> None:
+    recipe = AutoencoderRecipe(steps=3, batch=2, every=1)
+    vae = train_autoencoder(shards, tmp_path / "ae", recipe, resume=False, progress=Silent())
+    again = HouseAutoencoder.from_pretrained(tmp_path / "ae" / "vae")
+    pixels = smooth_pixels(64, 64)
+    with torch.no_grad():
+        restored = again.decode(again.encode(pixels).latent_dist.mode()).sample
+    assert psnr(restored, pixels) > 20
+    assert again.config.scaling_factor == vae.config.scaling_factor != 1
+    train_autoencoder(shards, tmp_path / "ae", recipe, resume=True, progress=Silent())
+    assert len((tmp_path / "ae" / "log.jsonl").read_text().splitlines()) == 3
 
 
 def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:

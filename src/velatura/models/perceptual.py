@@ -67,7 +67,8 @@ class VGG16Trunk(nn.Module):
         if unknown:
             raise ValueError(f"Unknown VGG16 layers {sorted(unknown)}; known: {', '.join(LAYERS)}")
         wanted: dict[str, Tensor] = {}
-        x = self.preparation(pixels.float()).to(self.convolutions[LAYERS[0]].weight.dtype)
+        dtype: torch.dtype = next(self.parameters()).dtype
+        x = self.preparation(pixels.float()).to(dtype)
         for layer in LAYERS:
             if layer.endswith("_1") and layer != "relu1_1":
                 x = F.max_pool2d(x, 2)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from velatura.evaluation import psnr
 from velatura.models.house.autoencoder import BLOCK, HouseAutoencoder
-from velatura.models.perceptual import hed_trunk
+from velatura.models.perceptual import perceptual_trunk
 from velatura.progress import Progress
-from velatura.training.batches import Batches, centre_crops
+from velatura.training.batches import Batches, batch_stream, centre_crops
 from velatura.training.journal import Journal
 from velatura.training.shards import read_shards
 
@@ -49,19 +50,13 @@ def reconstruction_loss(restored: Tensor, pixels: Tensor, gradient_weight: float
 
 
 def perceptual_loss(restored: Tensor, pixels: Tensor) -> Tensor:
-    """Mean squared difference of channel-normalised HED-VGG16 activations, summed over three layers."""
-    trunk, layers = hed_trunk().to(pixels.device), ("relu1_2", "relu2_2", "relu3_3")
+    """Mean squared difference of channel-normalised VGG16 activations, summed over three layers."""
+    trunk, layers = perceptual_trunk(pixels.device), ("relu1_2", "relu2_2", "relu3_3")
     with torch.no_grad():
         wanted = trunk.features(pixels, layers)
     ours = trunk.features(restored, layers)
     distances = [(F.normalize(ours[name]) - F.normalize(wanted[name])).square().sum(1).mean() for name in layers]
     return torch.stack(distances).sum()
-
-
-def psnr(restored: Tensor, pixels: Tensor) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio in dB, for pixels in [-1, 1]."""
-    errors = (restored.clamp(-1, 1) - pixels).square().flatten(1).mean(1)
-    return float((10 * torch.log10(4 / errors)).mean())
 
 
 @torch.no_grad()
@@ -78,17 +73,32 @@ def _checked(model: HouseAutoencoder, pixels: Tensor) -> float:
     return psnr(restored, pixels)
 
 
+class Reconstruction(nn.Module):
+    """The autoencoder as its training calls it, as one module so that several GPUs can share it."""
+
+    def __init__(self, autoencoder: HouseAutoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, pixels: Tensor, latent_noise: float) -> tuple[Tensor, Tensor]:
+        """Pixels restored from latents with noise of that size on them, and the latents."""
+        latents = self.autoencoder.encode(pixels).latent_dist.mode()
+        noisy = latents + latent_noise * torch.randn_like(latents)
+        return self.autoencoder.decode(noisy).sample, latents
+
+
 def train_autoencoder(
     shards: Path, out: Path, recipe: AutoencoderRecipe, resume: bool, progress: Progress
 ) -> HouseAutoencoder:
     """Train on ``shards``, log and checkpoint in ``out``, save the model in ``out/vae`` and return it."""
     accelerator = Accelerator(mixed_precision="bf16")
+    device = accelerator.device
     torch.manual_seed(recipe.seed)
-    batches = Batches(read_shards(shards, "train"), recipe.seed + accelerator.process_index)
+    batches = Batches(read_shards(shards, "train"), recipe.seed)
     heldout = read_shards(shards, "heldout")
-    checks = centre_crops(heldout).to(accelerator.device) if heldout else None
-    model = HouseAutoencoder().to(accelerator.device, memory_format=torch.channels_last)
-    set_coefficient_scale(model, batches.draw(256, SIDE)[0].to(accelerator.device))
+    checks = centre_crops(heldout).to(device) if heldout else None
+    model = HouseAutoencoder().to(device, memory_format=torch.channels_last)
+    set_coefficient_scale(model, batches.draw(256, SIDE)[0].to(device))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
@@ -100,13 +110,14 @@ def train_autoencoder(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first = state["step"]
-        batches.chance.seed(recipe.seed + first)
+    own_seed = (recipe.seed * 101 + accelerator.process_index) * 100_003 + first
+    torch.manual_seed(own_seed)
+    stream = batch_stream(batches, recipe.batch, SIDE, own_seed, device)
+    trained, optimizer = accelerator.prepare(Reconstruction(model), optimizer)
     for step in progress.track(range(first, recipe.steps), "autoencoder"):
-        pixels = batches.draw(recipe.batch, SIDE)[0].to(accelerator.device, memory_format=torch.channels_last)
+        pixels = next(stream)[0].to(device, memory_format=torch.channels_last)
         with accelerator.autocast():
-            latents = model.encode(pixels).latent_dist.mode()
-            noisy = latents + recipe.latent_noise * torch.randn_like(latents)
-            restored = model.decode(noisy).sample
+            restored, latents = trained(pixels, recipe.latent_noise)
             few = slice(recipe.perceptual_crops)
             perceptual = perceptual_loss(restored[few], pixels[few])
         loss = (
@@ -116,12 +127,12 @@ def train_autoencoder(
         )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        progress.note(loss=loss.item())
         done = step + 1
-        if done % recipe.every == 0 or done == recipe.steps:
+        if (done % recipe.every == 0 or done == recipe.steps) and accelerator.is_main_process:
+            progress.note(loss=loss.item())
             numbers = {"psnr": _checked(model, checks)} if checks is not None else {}
             journal.write(step=done, loss=loss.item(), perceptual=perceptual.item(), **numbers)
             journal.save(
@@ -133,8 +144,9 @@ def train_autoencoder(
                 }
             )
     with torch.no_grad():
-        latents = model.encode(batches.draw(256, SIDE)[0].to(accelerator.device)).latent_dist.mode()
+        latents = model.encode(next(stream)[0].to(device)).latent_dist.mode()
     model.register_to_config(scaling_factor=float(1 / latents.std()))
-    model.save_pretrained(out / "vae")
-    trained: HouseAutoencoder = model
-    return trained
+    if accelerator.is_main_process:
+        model.save_pretrained(out / "vae")
+    finished: HouseAutoencoder = model
+    return finished

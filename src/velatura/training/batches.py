@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from velatura.training.captions import Description, Kind
 from velatura.training.shards import Example
@@ -62,6 +64,28 @@ class Batches:
             self._crop(picture, side).float() if side == LARGE else self._small(picture, side) for picture in pictures
         ]
         return torch.stack(crops) / 127.5 - 1, indices
+
+
+class _Stream(IterableDataset[tuple[Tensor, list[int]]]):
+    """Endless batches for a DataLoader; each of its workers draws its own."""
+
+    def __init__(self, batches: Batches, count: int, side: int, seed: int) -> None:
+        self.batches, self.count, self.side, self.seed = batches, count, side, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[int]]]:
+        worker = get_worker_info()
+        self.batches.chance.seed(self.seed * 1009 + (worker.id if worker else 0))
+        while True:
+            yield self.batches.draw(self.count, self.side)
+
+
+def batch_stream(
+    batches: Batches, count: int, side: int, seed: int, device: torch.device
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """Endless batches of ``count`` crops of ``side`` pixels; for a GPU drawn ahead by worker processes."""
+    workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+    stream = _Stream(batches, count, side, seed)
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=workers > 0))
 
 
 def centre_crops(examples: Sequence[Example], side: int = LARGE) -> Tensor:

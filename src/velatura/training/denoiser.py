@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from velatura.models.house.image_encoder import HouseImageEncoder, style_part
 from velatura.models.house.vocabulary import PROMPT_LENGTH, build_tokenizer
 from velatura.models.words import words_inserted
 from velatura.progress import Progress
-from velatura.training.batches import LARGE, Batches
+from velatura.training.batches import LARGE, Batches, batch_stream
 from velatura.training.captions import PLACEHOLDER, Description, caption, imagenet_names
 from velatura.training.journal import Journal
 from velatura.training.shards import Example, read_shards
@@ -49,6 +49,10 @@ class DenoiserRecipe:
     style_only_share: float = 0.5  # of the words: the style vector without EfficientNet's features
     seed: int = 0
     every: int = 250
+
+    def batch_at(self, step: int) -> tuple[int, int]:
+        """Pictures in a step's batch, and their side in pixels."""
+        return (self.small_batch, LARGE // 2) if step < self.small_steps else (self.large_batch, LARGE)
 
     def learning_rate_at(self, step: int) -> float:
         """Warm-up, plateau, linear fall: the plateau can be prolonged by resuming with more steps."""
@@ -197,23 +201,22 @@ def train_denoiser(
 ) -> None:
     """Train on ``shards`` with the frozen ``vae``; log and checkpoint in ``out``, save to ``out/house``."""
     accelerator = Accelerator(mixed_precision="bf16")
+    device = accelerator.device
     torch.manual_seed(recipe.seed)
     examples = read_shards(shards, "train")
-    batches = Batches(examples, recipe.seed + accelerator.process_index)
+    batches = Batches(examples, recipe.seed)
     tokenizer = build_tokenizer(vocabulary_texts(examples))
     placeholder = tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
-    conditions = _Conditions(recipe, tokenizer, batches.chance)
 
     image_encoder = HouseImageEncoder(recipe.word_width)
     own = torch.stack([example.embedding for example in examples if example.description.kind != "painted"])
     image_encoder.mean.copy_(own.mean(0))
     image_encoder.std.copy_(own.std(0).clamp(min=1e-4))
-    embeddings = image_encoder.standardise(batches.embeddings).to(accelerator.device)
+    embeddings = image_encoder.standardise(batches.embeddings).to(device)
 
-    latent_channels: int = vae.config.latent_channels
-    model = Denoiser(make_unet(recipe, latent_channels), make_text_encoder(recipe, tokenizer), image_encoder)
-    model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    vae = vae.to(accelerator.device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    model = Denoiser(make_unet(recipe, vae.config.latent_channels), make_text_encoder(recipe, tokenizer), image_encoder)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
     average = EMAModel(model.parameters(), decay=recipe.average_decay, use_ema_warmup=True, power=3 / 4)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, betas=(0.9, 0.99), fused=True
@@ -223,35 +226,34 @@ def train_denoiser(
         state = journal.load()
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        average.to(accelerator.device)
+        average.to(device)
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-        batches.chance.seed(recipe.seed + first)
+    # Each process and each resumption draws its own pictures, captions and noise.
+    own_seed = (recipe.seed * 101 + accelerator.process_index) * 100_003 + first
+    torch.manual_seed(own_seed)
+    conditions = _Conditions(recipe, tokenizer, random.Random(own_seed))
     trained, optimizer = accelerator.prepare(model, optimizer)
     scheduler = make_scheduler()
-    total, band_sums, band_counts = (
-        recipe.small_steps + recipe.large_steps,
-        torch.zeros(BANDS),
-        torch.zeros(BANDS),
-    )
+    losses_by_band = _Bands(scheduler.config.num_train_timesteps)
+    streams: dict[int, Iterator[tuple[Tensor, list[int]]]] = {}
 
+    total = recipe.small_steps + recipe.large_steps
     for step in progress.track(range(first, total), "denoiser"):
-        small = step < recipe.small_steps
-        pixels, indices = batches.draw(
-            recipe.small_batch if small else recipe.large_batch, LARGE // 2 if small else LARGE
-        )
-        ids = conditions.tokens([batches.descriptions[index] for index in indices]).to(accelerator.device)
-        seen = conditions.thinned(embeddings[torch.tensor(indices, device=embeddings.device)])
+        count, side = recipe.batch_at(step)
+        if side not in streams:
+            streams = {side: batch_stream(batches, count, side, own_seed, device)}
+        pixels, indices = next(streams[side])
+        ids = conditions.tokens([batches.descriptions[index] for index in indices]).to(device)
+        seen = conditions.thinned(embeddings[torch.tensor(indices, device=device)])
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
         with accelerator.autocast():
             with torch.no_grad():
-                latents = vae.encode(
-                    pixels.to(accelerator.device, memory_format=torch.channels_last)
-                ).latent_dist.mode()
+                latents = vae.encode(pixels.to(device, memory_format=torch.channels_last)).latent_dist.mode()
             latents = latents.float() * vae.config.scaling_factor
             noise = torch.randn_like(latents)
-            timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(ids),), device=ids.device)
+            timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (count,), device=device)
             noisy = scheduler.add_noise(latents, noise, timesteps)
             predicted = trained(noisy, timesteps, ids, ids == placeholder, seen)
         wanted = scheduler.get_velocity(latents, noise, timesteps)
@@ -262,18 +264,33 @@ def train_denoiser(
         optimizer.step()
         average.step(model.parameters())
 
-        bands = timesteps.cpu() * BANDS // scheduler.config.num_train_timesteps
-        band_sums.index_add_(0, bands, losses.detach().cpu())
-        band_counts.index_add_(0, bands, torch.ones(len(bands)))
-        progress.note(loss=losses.mean().item())
+        losses_by_band.add(timesteps, losses)
         done = step + 1
         if (done % recipe.every == 0 or done == total) and accelerator.is_main_process:
-            by_band = [round(value, 4) for value in (band_sums / band_counts.clamp(min=1)).tolist()]
-            journal.write(step=done, small=small, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
-            band_sums.zero_()
-            band_counts.zero_()
+            by_band = losses_by_band.take()
+            progress.note(loss=sum(by_band) / BANDS)
+            journal.write(step=done, side=side, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
             journal.save(_state(model, average, optimizer, done))
             save_house(out / "house", model, average, tokenizer, vae)
+
+
+class _Bands:
+    """Means of losses in ten bands of timesteps, kept on the device until they are asked for."""
+
+    def __init__(self, timesteps: int) -> None:
+        self.timesteps = timesteps
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, timesteps: Tensor, losses: Tensor) -> None:
+        self.seen.append((timesteps, losses.detach()))
+
+    def take(self) -> list[float]:
+        """The means since the last call; 0 for a band that nothing fell into."""
+        timesteps, losses = (torch.cat(parts).cpu() for parts in zip(*self.seen, strict=True))
+        self.seen = []
+        bands = timesteps * BANDS // self.timesteps
+        means = [losses[bands == band].mean().item() if (bands == band).any() else 0.0 for band in range(BANDS)]
+        return [round(mean, 4) for mean in means]
 
 
 def _state(model: Denoiser, average: EMAModel, optimizer: Any, step: int) -> dict[str, Any]:
