@@ -179,7 +179,7 @@ def test_settings_take_the_type_of_their_default() -> None:
         "steps": 7,
         "force": 1.0,
         "start": "noise",
-        "weights": {"mse": 1.0, "vgg": 1.0, "gram": 2.0, "colour": 3.0, "range": 1.0},
+        "weights": {"mse": 0.3, "vgg": 0.5, "gram": 2.0, "colour": 4.0, "range": 1.0},
     }
     with pytest.raises(SettingError, match="needs a int"):
         parse_settings("guided", ["steps=many"], None)

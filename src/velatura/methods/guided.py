@@ -31,7 +31,7 @@ from velatura.progress import Progress
 from velatura.style import Style
 
 USUAL_SIZE = 512
-DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 1.0, "vgg": 1.0, "gram": 3.0, "colour": 3.0, "range": 1.0}
+DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Guided:
     name: ClassVar[str] = "guided"
 
     steps: int = 40
-    strength: float = 0.6
-    guidance_scale: float = 2.5
+    strength: float = 0.7
+    guidance_scale: float = 3.0
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
     start: str = "inversion"
