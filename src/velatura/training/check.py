@@ -118,7 +118,7 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
         "autoencoder psnr, first 10": psnr(decoded[:10], pixels[:10]),
         "autoencoder psnr, first 12": psnr(decoded[few], pixels[few]),
         "inversion psnr, first 12, 50 steps": inversion_psnr(backbone, pixels[few], latents[few], 0),
-        "inversion psnr, first 12, 50 steps, 2 corrections": inversion_psnr(backbone, pixels[few], latents[few], 2),
+        "inversion psnr, first 4, 50 steps, 2 corrections": inversion_psnr(backbone, pixels[:4], latents[:4], 2),
         "noise loss by timestep band": loss_by_band(backbone, latents),
         "decode seconds, 256 px": _median_seconds(lambda: backbone.decode(latents[:1])),
         "unet seconds, 256 px": _median_seconds(lambda: backbone.predict(latents[:1], 500, empty)),

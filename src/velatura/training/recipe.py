@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import Accelerator
 
 from velatura.errors import SettingError
 from velatura.models.house.autoencoder import HouseAutoencoder
@@ -42,13 +42,13 @@ def run_recipe(
 
     ``out`` then holds shards, autoencoder, denoiser (logs, checkpoints, and the model as ``house``) and check.
     """
-    shards, state = out / "shards", PartialState()
+    shards, processes = out / "shards", Accelerator(mixed_precision="bf16")
     if not any(shards.glob("train-*.safetensors")):
         if not photos or not paintings:
             raise SettingError(f"There are no shards in {shards}: give --photos and --paintings to pack.")
-        if state.is_main_process:
+        if processes.is_main_process:
             pack(photos, paintings, heldout, shards, recipe.painted_share, recipe.seed, progress)
-        state.wait_for_everyone()
+        processes.wait_for_everyone()
     finished = out / "autoencoder" / "vae"
     if resume and (finished / "config.json").is_file():
         vae = HouseAutoencoder.from_pretrained(finished)
@@ -59,5 +59,5 @@ def run_recipe(
     begun = (out / "denoiser" / CHECKPOINT).is_file()
     denoiser = DenoiserRecipe(small_steps=recipe.small_steps, large_steps=recipe.large_steps, seed=recipe.seed)
     train_denoiser(shards, out / "denoiser", vae, denoiser, resume and begun, progress)
-    if state.is_main_process:
+    if processes.is_main_process:
         check_house(str(out / "denoiser" / "house"), shards, out / "check", progress)
