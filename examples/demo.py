@@ -19,13 +19,15 @@ FOLDER = Path("demo")
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     photo, style = FOLDER / "photo.png", FOLDER / "style.png"
-    Image.fromarray(data.astronaut()).save(photo)
+    Image.fromarray(data.chelsea()).save(photo)
     paint().save(style)
     started = time.monotonic()
     studio = Studio("house", device="cpu", library_folder=FOLDER / "styles", progress=TerminalProgress())
     result = studio.stylize(photo, style=style, seed=0)
     path = save_picture(result.picture, FOLDER / "stylized.png", result.manifest, result.alpha)
-    print(f"{photo} (NASA, public domain) in the style of {style}, in {time.monotonic() - started:.0f} s:")
+    print(
+        f"{photo} (Chelsea, by Stefan van der Walt, CC0) in the style of {style}, in {time.monotonic() - started:.0f} s:"
+    )
     print(path.resolve())
 
 

@@ -68,7 +68,9 @@ def test_one_steered_step_lowers_the_loss(gradient: str) -> None:
     method = dataclasses.replace(QUICK, gradient=gradient, force=0.02)
     backbone = tiny_house()
     pixels = image_to_pixels(CONTENT.image, (96, 72))
-    objective = method.objective(pixels, fitted(), perceptual_trunk(torch.device("cpu")))
+    objective = method.objective(
+        pixels, method.statistics(fitted(), pixels.device), perceptual_trunk(torch.device("cpu"))
+    )
     predict = method.predictor(fitted(), backbone)
     with torch.no_grad():
         latents = backbone.encode(pixels)

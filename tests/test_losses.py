@@ -8,7 +8,7 @@ import torch
 from tests.conftest import smooth_pixels
 from velatura.errors import SettingError
 from velatura.losses import LOSSES, Targets, View, make_objective
-from velatura.losses.colour import FLOOR, ColourMoments, colour_moments
+from velatura.losses.colour import FLOOR, ColourMoments, colour_moments, transport_colours
 from velatura.losses.gram import STYLE_LAYERS, GramDistance, gram_matrix, relative_gram_distance
 from velatura.losses.mse import PixelMSE
 from velatura.losses.range import OutOfRange
@@ -60,6 +60,15 @@ def test_colour_moments_are_mean_and_covariance() -> None:
     assert torch.allclose(factor @ factor.T, covariance, atol=1e-5)
     one_colour = colour_moments(torch.full((1, 3, 8, 8), 0.5))[1]
     assert one_colour.isfinite().all()
+
+
+def test_transported_colours_have_the_wanted_moments_and_no_share_changes_nothing() -> None:
+    pixels = 0.8 * torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    wanted = colour_moments(0.3 * smooth_pixels(seed=1) - 0.2)
+    moved = colour_moments(transport_colours(pixels, *wanted, share=1.0))
+    assert torch.allclose(moved[0], wanted[0], atol=1e-4)
+    assert torch.allclose(moved[1], wanted[1], atol=2e-3)
+    assert torch.equal(transport_colours(pixels, *wanted, share=0.0), pixels)
 
 
 def test_colour_loss_of_a_shift_is_its_square(trunk: VGG16Trunk) -> None:

@@ -20,6 +20,25 @@ def colour_moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
     return mean, factor
 
 
+def transport_colours(pixels: Tensor, mean: Tensor, factor: Tensor, share: float) -> Tensor:
+    """Move the colours of (1, 3, H, W) by ``share`` (0..1) of the way to those moments, each as little as can be.
+
+    The linear Monge-Kantorovich map C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2 between the covariances C and S
+    (Pitie and Kokaram 2007). Returns pixels in [-1, 1].
+    """
+    own_mean, own_factor = colour_moments(pixels)
+    root = _symmetric_power(own_factor @ own_factor.T, 0.5)
+    inverse = _symmetric_power(own_factor @ own_factor.T, -0.5)
+    transport = inverse @ _symmetric_power(root @ factor @ factor.T @ root, 0.5) @ inverse
+    moved = torch.einsum("ij,bjhw->bihw", transport, pixels - own_mean[:, None, None]) + mean[:, None, None]
+    return torch.lerp(pixels, moved, share).clamp(-1, 1)
+
+
+def _symmetric_power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp(min=FLOOR**2) ** exponent) @ vectors.T
+
+
 class ColourMoments:
     """||mean difference||^2 + ||difference of the covariance's Cholesky factors||_F^2, in RGB."""
 

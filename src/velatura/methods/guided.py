@@ -20,6 +20,7 @@ from velatura.diffusion.sampling import Moment, denoise, towards, unsteered
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, make_sampler, steps_of_strength
 from velatura.errors import SettingError
 from velatura.losses import Objective, StyleStatistics, Targets, View, make_objective
+from velatura.losses.colour import transport_colours
 from velatura.losses.statistics import style_statistics
 from velatura.losses.vgg import CONTENT_LAYER
 from velatura.methods.base import Stylization, versions
@@ -30,7 +31,8 @@ from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
 from velatura.style import Style
 
-USUAL_SIZE = 512
+SMALLEST_USUAL_SIZE = 384  # below, the latent cells of 8 px show in the result
+LARGEST_USUAL_SIZE = 512
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
 
 
@@ -42,16 +44,18 @@ class Guided:
     ``start`` is "inversion" (DDIM, ``corrections`` fixed-point iterations a step) or "noise".
     ``force`` is the rms of each step's displacement by the losses' gradient. ``gradient`` "x0" displaces the
     clean estimate and keeps the noise, "unet" displaces the noise by the gradient through the network.
+    ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else
+    (less below strength 0.5, so that a small strength is a small change).
     ``inner`` is the number of gradient steps that share it. ``weights`` are those of the losses.
     ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
-    ``size`` is the working length of the short side in pixels (0: the content's own, at most 512, at least the
-    model's native size).
+    ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the
+    model's native size, at most 512).
     """
 
     name: ClassVar[str] = "guided"
 
     steps: int = 40
-    strength: float = 0.7
+    strength: float = 0.6
     guidance_scale: float = 3.0
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
@@ -59,6 +63,7 @@ class Guided:
     corrections: int = 0
     gradient: str = "x0"
     force: float = 0.3
+    palette: float = 1.0
     inner: int = 1
     sampler: str = "ddim"
     size: int = 0
@@ -71,13 +76,15 @@ class Guided:
             raise SettingError(f"The gradient must stop at 'x0' or go through the 'unet', not '{self.gradient}'.")
         if self.inner < 1 or self.corrections < 0 or self.force < 0:
             raise SettingError("inner must be at least 1, corrections and force must not be negative.")
+        if not 0 <= self.palette <= 1:
+            raise SettingError(f"The palette must be between 0 and 1, not {self.palette}.")
         if self.size and self.size < MIN_SIDE:
             raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
         steps_of_strength(self.steps, self.strength)
 
     def sizing(self, size: tuple[int, int], backbone: Backbone) -> Sizing:
         """The working size for a picture of ``size`` on ``backbone``."""
-        usual = max(backbone.native_size, min(min(size), USUAL_SIZE))
+        usual = max(backbone.native_size, SMALLEST_USUAL_SIZE, min(min(size), LARGEST_USUAL_SIZE))
         return plan_size(size, self.size or usual, backbone.multiple)
 
     def fit(self, picture: Picture, backbone: Backbone, name: str, progress: Progress) -> Style:
@@ -101,9 +108,15 @@ class Guided:
         """Invert or noise the content, then denoise it under the losses and the style's word."""
         style.check(self.name, backbone.fingerprint, backbone.name)
         sizing = self.sizing(content.size, backbone)
-        pixels = image_to_pixels(content.image, sizing.working).to(backbone.device)
+        statistics = self.statistics(style, backbone.device)
+        pixels = transport_colours(
+            image_to_pixels(content.image, sizing.working).to(backbone.device),
+            statistics.colour_mean,
+            statistics.colour_factor,
+            self.palette * min(1.0, 2 * self.strength),
+        )
         trunk = perceptual_trunk(backbone.device, backbone.dtype)
-        objective = self.objective(pixels, style, trunk)
+        objective = self.objective(pixels, statistics, trunk)
         predict = self.predictor(style, backbone)
         values: dict[str, float] = {}
 
@@ -143,17 +156,14 @@ class Guided:
         }
         return Stylization(pixels_to_image(decoded, sizing.original), content.alpha, scores=values, manifest=manifest)
 
-    def objective(self, pixels: Tensor, style: Style, trunk: VGG16Trunk) -> Objective:
+    def statistics(self, style: Style, device: torch.device) -> StyleStatistics:
+        """What ``fit`` cached, on ``device``."""
+        tensors = {name: tensor.to(device) for name, tensor in style.tensors.items()}
+        grams = {name.removeprefix("gram."): gram for name, gram in tensors.items() if name.startswith("gram.")}
+        return StyleStatistics(grams, tensors["colour.mean"], tensors["colour.factor"])
+
+    def objective(self, pixels: Tensor, statistics: StyleStatistics, trunk: VGG16Trunk) -> Objective:
         """L = L_content + L_style of the poster, as named weighted losses."""
-        device = pixels.device
-        grams = {
-            key.removeprefix("gram."): value.to(device)
-            for key, value in style.tensors.items()
-            if key.startswith("gram.")
-        }
-        statistics = StyleStatistics(
-            grams, style.tensors["colour.mean"].to(device), style.tensors["colour.factor"].to(device)
-        )
         with torch.no_grad():
             features = trunk.features(pixels, (CONTENT_LAYER,))
         seen = View(pixels, {layer: value.float() for layer, value in features.items()})
