@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from velatura.app.home import home
 from velatura.errors import SettingError
-from velatura.methods import Guided, Stylization, method_of
+from velatura.memory import Memory
+from velatura.methods import Method, Stylization, method_of
 from velatura.models.catalogue import HOUSE
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
 from velatura.picture import Picture, open_picture
 from velatura.progress import Progress, Silent
 from velatura.style import Style, StyleLibrary
+from velatura.style.mixing import mix_styles
+
+StyleChoice = str | Path | Style | Mapping[str | Path, float]
 
 
 class Studio:
@@ -35,7 +41,7 @@ class Studio:
         self.library = StyleLibrary(Path(library_folder) if library_folder else home() / "styles")
         self.progress = progress or Silent()
         self._backbone: LatentBackbone | None = None
-        self._fitted: dict[tuple[str, str], Style] = {}
+        self.memory = Memory()
 
     @property
     def backbone(self) -> LatentBackbone:
@@ -44,12 +50,26 @@ class Studio:
             self._backbone = load_backbone(self.model, self.device, self.dtype)
         return self._backbone
 
-    def fit(self, picture: str | Path | Picture, name: str = "", method: str = "guided", **settings: Any) -> Style:
-        """Fit a style to a picture; it is not kept until ``library.add(style)``."""
-        opened = picture if isinstance(picture, Picture) else open_picture(picture)
-        return configured(method, settings).fit(opened, self.backbone, name or opened.name, self.progress)
+    def fit(
+        self,
+        picture: str | Path | Picture,
+        name: str = "",
+        method: str = "guided",
+        mask: str | Path | Picture | None = None,
+        **settings: Any,
+    ) -> Style:
+        """Fit a style to a picture, white in ``mask`` where it counts; not kept until ``library.add(style)``.
 
-    def style(self, style: str | Path | Style, method: Guided) -> Style:
+        A fit that was interrupted goes on from its last checkpoint.
+        """
+        opened, chosen = as_picture(picture), None if mask is None else as_picture(mask)
+        return self._fit(opened, name or opened.name, configured(method, settings), chosen)
+
+    def _fit(self, picture: Picture, name: str, method: Method, mask: Picture | None = None) -> Style:
+        checkpoint = self.library.folder.parent / "fits" / f"{method.fits}-{picture.digest[:16]}.safetensors"
+        return method.fit(picture, self.backbone, name, self.progress, mask, checkpoint)
+
+    def style(self, style: str | Path | Style, method: Method) -> Style:
         """A style from the library by name, or fitted to a picture now (once in this Studio's life)."""
         if isinstance(style, Style):
             return style
@@ -58,31 +78,51 @@ class Studio:
         if not Path(style).suffix and not Path(style).exists():
             return self.library.load(str(style))
         picture = open_picture(style)
-        key = (picture.digest, repr(method))
-        if key not in self._fitted:
-            self._fitted[key] = method.fit(picture, self.backbone, picture.name, self.progress)
-        return self._fitted[key]
+        key = (method.fits, picture.digest, repr(replaced_strength(method)))
+        return self.memory.recall(key, lambda: self._fit(picture, picture.name, method))
 
     def stylize(
         self,
         content: str | Path | Picture,
-        style: str | Path | Style,
+        style: StyleChoice,
         seed: int = 0,
         method: str = "guided",
         **settings: Any,
     ) -> Stylization:
-        """Put a style (a picture's path, a style's name, or a Style) on a content picture.
+        """Put a style (a picture's path, a style's name, a Style, or several with weights) on a content picture.
 
-        ``settings`` are the method's own (see ``velatura.methods.guided.Guided``). The same seed, settings
-        and machine give the same picture.
+        ``settings`` are the method's own (see ``velatura.methods``). The same seed, settings and machine give
+        the same picture.
         """
+        return self.stylize_all([content], style, seed, method, **settings)[0]
+
+    def stylize_all(
+        self,
+        contents: Sequence[str | Path | Picture],
+        style: StyleChoice,
+        seed: int = 0,
+        method: str = "guided",
+        **settings: Any,
+    ) -> list[Stylization]:
+        """``stylize`` for several contents, which share what can be shared."""
         configuration = configured(method, settings)
-        opened = content if isinstance(content, Picture) else open_picture(content)
-        chosen = self.style(style, configuration)
-        return configuration.stylize(opened, chosen, self.backbone, seed, self.progress)
+        opened = [as_picture(content) for content in contents]
+        choices = style if isinstance(style, Mapping) else {style: 1.0}
+        chosen = mix_styles([(self.style(choice, configuration), weight) for choice, weight in choices.items()])
+        return configuration.stylize(opened, chosen, self.backbone, seed, self.progress, self.memory)
 
 
-def configured(method: str, settings: dict[str, Any]) -> Guided:
+def as_picture(picture: str | Path | Picture) -> Picture:
+    """A picture, opened if it is a path."""
+    return picture if isinstance(picture, Picture) else open_picture(picture)
+
+
+def replaced_strength(method: Method) -> Method:
+    """The method at one strength, whatever its own: a style does not depend on it."""
+    return replace(method, strength=1.0)  # type: ignore[type-var]
+
+
+def configured(method: str, settings: dict[str, Any]) -> Method:
     """A method with settings. Raises SettingError for one that the method does not have."""
     cls = method_of(method)
     unknown = set(settings) - set(cls.__dataclass_fields__)

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from velatura.errors import SettingError
 from velatura.methods.base import Method, Stylization
 from velatura.methods.guided import Guided
+from velatura.methods.s2prest import InST, S2PreST
 
-METHODS: Mapping[str, type[Guided]] = {Guided.name: Guided}
+MethodClass = type[Guided] | type[S2PreST]
+METHODS: Mapping[str, MethodClass] = {cls.name: cls for cls in (Guided, S2PreST, InST)}
 
 
-def method_of(name: str) -> type[Guided]:
+def method_of(name: str) -> MethodClass:
     """The method's settings class by name. Raises SettingError for an unknown one."""
     if name not in METHODS:
         raise SettingError(f"Unknown method '{name}': use {', '.join(METHODS)}.")
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Guided", "Method", "Stylization", "method_of"]
+__all__ = ["METHODS", "Guided", "InST", "Method", "MethodClass", "S2PreST", "Stylization", "method_of"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
 from velatura.models.backbone import Backbone
-from velatura.picture import Picture
+from velatura.memory import Memory
+from velatura.picture import Picture, Sizing, plan_size
 from velatura.progress import Progress
 from velatura.style import Style
 
@@ -27,17 +29,45 @@ class Stylization:
 
 
 class Method(Protocol):
-    """Settings of one method; frozen."""
+    """Settings of one method; frozen. ``fits`` names the method whose styles it uses."""
 
-    name: str
+    name: ClassVar[str]
+    fits: ClassVar[str]
+    strength: float
 
-    def fit(self, picture: Picture, backbone: Backbone, name: str, progress: Progress) -> Style:
-        """Learn a style from one picture."""
+    def fit(
+        self,
+        picture: Picture,
+        backbone: Backbone,
+        name: str,
+        progress: Progress,
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Learn a style from one picture, white in ``mask`` where it counts; resumed from ``checkpoint``."""
         ...
 
-    def stylize(self, content: Picture, style: Style, backbone: Backbone, seed: int, progress: Progress) -> Stylization:
-        """Put the style on the content."""
+    def stylize(
+        self,
+        contents: Sequence[Picture],
+        style: Style,
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        """Put the style on contents; what ``memory`` holds already is not computed again."""
         ...
+
+
+# Below the first, the latent cells of 8 px show in the result; the second is what people wait for.
+SMALLEST_USUAL_SIZE, LARGEST_USUAL_SIZE = 384, 512
+
+
+def usual_sizing(size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
+    """The working size for a picture of ``size`` whose short side is to be ``asked`` (0: its own within limits)."""
+    usual = max(backbone.native_size, SMALLEST_USUAL_SIZE, min(min(size), LARGEST_USUAL_SIZE))
+    return plan_size(size, asked or usual, backbone.multiple)
 
 
 def versions() -> dict[str, str]:

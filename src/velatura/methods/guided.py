@@ -7,8 +7,9 @@ decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121), and the step's noise move
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -23,16 +24,15 @@ from velatura.losses import Objective, StyleStatistics, Targets, View, make_obje
 from velatura.losses.colour import transport_colours
 from velatura.losses.statistics import style_statistics
 from velatura.losses.vgg import CONTENT_LAYER
-from velatura.methods.base import Stylization, versions
+from velatura.memory import Memory
+from velatura.methods.base import Stylization, usual_sizing, versions
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
-from velatura.picture import Picture, Sizing, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
 from velatura.style import Style
 
-SMALLEST_USUAL_SIZE = 384  # below, the latent cells of 8 px show in the result
-LARGEST_USUAL_SIZE = 512
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
 
 
@@ -53,6 +53,7 @@ class Guided:
     """
 
     name: ClassVar[str] = "guided"
+    fits: ClassVar[str] = "guided"
 
     steps: int = 40
     strength: float = 0.6
@@ -82,14 +83,24 @@ class Guided:
             raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
         steps_of_strength(self.steps, self.strength)
 
-    def sizing(self, size: tuple[int, int], backbone: Backbone) -> Sizing:
-        """The working size for a picture of ``size`` on ``backbone``."""
-        usual = max(backbone.native_size, SMALLEST_USUAL_SIZE, min(min(size), LARGEST_USUAL_SIZE))
-        return plan_size(size, self.size or usual, backbone.multiple)
+    def fit(
+        self,
+        picture: Picture,
+        backbone: Backbone,
+        name: str,
+        progress: Progress,
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Cache the style's statistics and, where the model learned such words, its word.
 
-    def fit(self, picture: Picture, backbone: Backbone, name: str, progress: Progress) -> Style:
-        """Cache the style's statistics and, where the model learned such words, its word."""
-        pixels = image_to_pixels(picture.image, self.sizing(picture.size, backbone).working).to(backbone.device)
+        It takes a moment, so ``checkpoint`` is not used. Raises SettingError for a ``mask``.
+        """
+        if mask is not None:
+            raise SettingError("guided takes no style mask yet: use --method s2prest, or cut the style picture.")
+        pixels = image_to_pixels(picture.image, usual_sizing(picture.size, self.size, backbone).working).to(
+            backbone.device
+        )
         statistics = style_statistics(pixels, perceptual_trunk(backbone.device, backbone.dtype))
         tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
         tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
@@ -104,10 +115,24 @@ class Guided:
         }
         return Style(name, self.name, backbone.name, backbone.fingerprint, tensors, card)
 
-    def stylize(self, content: Picture, style: Style, backbone: Backbone, seed: int, progress: Progress) -> Stylization:
+    def stylize(
+        self,
+        contents: Sequence[Picture],
+        style: Style,
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        """Put the style on each of the contents; the losses of one picture do not share a pass with another's."""
+        return [self._stylized(content, style, backbone, seed, progress) for content in contents]
+
+    def _stylized(
+        self, content: Picture, style: Style, backbone: Backbone, seed: int, progress: Progress
+    ) -> Stylization:
         """Invert or noise the content, then denoise it under the losses and the style's word."""
         style.check(self.name, backbone.fingerprint, backbone.name)
-        sizing = self.sizing(content.size, backbone)
+        sizing = usual_sizing(content.size, self.size, backbone)
         statistics = self.statistics(style, backbone.device)
         pixels = transport_colours(
             image_to_pixels(content.image, sizing.working).to(backbone.device),

@@ -37,6 +37,13 @@ class Condition:
         extra = {name: torch.cat([c.extra[name] for c in conditions]) for name in conditions[0].extra}
         return Condition(torch.cat([c.states for c in conditions]), extra)
 
+    @staticmethod
+    def mixed(conditions: Sequence[Condition], shares: Sequence[float]) -> Condition:
+        """The weighted sum of conditions of one shape."""
+        pairs = list(zip(conditions, shares, strict=True))
+        extra = {name: torch.stack([s * c.extra[name] for c, s in pairs]).sum(0) for name in conditions[0].extra}
+        return Condition(torch.stack([s * c.states for c, s in pairs]).sum(0), extra)
+
 
 class Backbone(Protocol):
     """A frozen diffusion model. Pixels are (B, 3, H, W) in [-1, 1], sides multiples of ``multiple``."""
@@ -44,18 +51,21 @@ class Backbone(Protocol):
     name: str
     fingerprint: str
     multiple: int
+    factor: int  # pixels per latent cell and side
+    latent_channels: int
     native_size: int
     device: torch.device
     dtype: torch.dtype
     scheduler: Any
+    evaluations: int  # of the denoising network so far, one for each picture in a batch
 
     @property
     def alphas_cumprod(self) -> Tensor:
         """abar_t, (number of training timesteps,), float64."""
         ...
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Scaled latents (B, C, H/f, W/f), the posterior's mean; differentiable."""
+    def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Scaled latents (B, C, H/f, W/f): the posterior's mean, or its sample with ``noise``; differentiable."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -72,6 +82,19 @@ class Backbone(Protocol):
 
     def see(self, pixels: Tensor) -> Tensor:
         """Picture embeddings (B, E)."""
+        ...
+
+    @property
+    def word_width(self) -> int:
+        """Length of a token embedding."""
+        ...
+
+    def token_embedding(self, text: str) -> Tensor:
+        """The embedding (width,) of a text's first token."""
+        ...
+
+    def word_of(self, embeddings: Tensor) -> Tensor | None:
+        """The token vectors (B, n, W) of picture embeddings where such a map was learned, linear in them."""
         ...
 
     def style_word(self, pixels: Tensor) -> Tensor | None:

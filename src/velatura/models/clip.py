@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +18,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def clip_image_encoder(model: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+def clip_image_encoder(model: str, device: torch.device) -> ClipEyes:
     """Pixels (B, 3, H, W) in [-1, 1] to CLIP's projected, L2-normalised image embedding (B, E).
 
     The vision tower is read from a folder ``clip`` beside a local ``model``, else CLIP ViT-L/14 (of Stable
@@ -44,9 +45,23 @@ class ClipEyes:
         self.network.to(device).requires_grad_(False).eval()
         self.device = device
 
+    def _embedded(self, unit: Tensor) -> Tensor:
+        mean, std = (unit.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        embeddings: Tensor = self.network((unit - mean) / std).image_embeds
+        return F.normalize(embeddings, dim=-1)
+
+    def of_bytes(self, image: Image.Image) -> Tensor:
+        """The embedding (1, E) of an RGB image, scaled by Pillow (bicubic) and cut to the middle square."""
+        side = self.network.config.image_size
+        scale = side / min(image.size)
+        scaled = image.resize(
+            (max(side, int(image.width * scale)), max(side, int(image.height * scale))), Image.Resampling.BICUBIC
+        )
+        left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
+        cut = np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32)
+        return self._embedded(torch.from_numpy(cut / 255).permute(2, 0, 1)[None].to(self.device))
+
     def __call__(self, pixels: Tensor) -> Tensor:
         side = self.network.config.image_size
         square = F.interpolate(pixels.to(self.device).float(), (side, side), mode="bicubic", antialias=True)
-        mean, std = (square.new_tensor(values)[:, None, None] for values in (MEAN, STD))
-        embeddings: Tensor = self.network(((square.clamp(-1, 1) + 1) / 2 - mean) / std).image_embeds
-        return F.normalize(embeddings, dim=-1)
+        return self._embedded((square.clamp(-1, 1) + 1) / 2)

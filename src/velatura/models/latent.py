@@ -35,23 +35,33 @@ class LatentBackbone:
         self.pipeline = pipeline
         self.unet, self.vae, self.tokenizer = pipeline.unet, pipeline.vae, pipeline.tokenizer
         self.text_encoder, self.scheduler = pipeline.text_encoder, pipeline.scheduler
+        blocks = self.vae.config.get("block_out_channels")
+        self.factor = 2 ** (len(blocks) - 1) if blocks else 8
+        self.latent_channels: int = self.unet.config.in_channels
         self.native_size: int = self.unet.config.sample_size * self.factor
         self.multiple: int = self.factor
+        self.evaluations = 0
         self._image_encoder = image_encoder
         for network in self.networks():
             network.requires_grad_(False).eval()
         self.fingerprint = _fingerprint(self.unet)
 
+    @property
+    def word_width(self) -> int:
+        """Length of a token embedding."""
+        width: int = self.text_encoder.get_input_embeddings().weight.shape[1]
+        return width
+
+    def token_embedding(self, text: str) -> Tensor:
+        """The embedding (width,) of a text's first token."""
+        first = self.tokenizer(text, add_special_tokens=False).input_ids[0]
+        embedding: Tensor = self.text_encoder.get_input_embeddings().weight[first].detach().float()
+        return embedding
+
     def networks(self) -> list[Any]:
         """The trained parts, each a module."""
         parts = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder")
         return [part for part in (getattr(self.pipeline, name, None) for name in parts) if part is not None]
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent cell and side."""
-        blocks = self.vae.config.get("block_out_channels")
-        return 2 ** (len(blocks) - 1) if blocks else 8
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -63,9 +73,10 @@ class LatentBackbone:
         """Whether the folder brings its own image encoder with a learned picture word."""
         return getattr(self.pipeline, "image_encoder", None) is not None
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
         posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype).contiguous()).latent_dist
-        latents: Tensor = posterior.mode().float() * self.vae.config.scaling_factor
+        drawn: Tensor = posterior.mode() if noise is None else posterior.mean + posterior.std * noise.to(self.device)
+        latents: Tensor = drawn.float() * self.vae.config.scaling_factor
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -76,6 +87,7 @@ class LatentBackbone:
     def predict(self, latents: Tensor, timestep: int | Tensor, condition: Condition) -> Tensor:
         times = torch.as_tensor(timestep, device=self.device).reshape(-1).expand(len(latents))
         condition = condition.expanded(len(latents))
+        self.evaluations += len(latents)
         output = self.unet(
             latents.to(self.dtype),
             times,
@@ -150,21 +162,29 @@ class LatentBackbone:
             encoder = self.pipeline.image_encoder
             seen: Tensor = encoder.standardise(picture_numbers(pixels.to(self.device), _efficientnet(self.device)))
             return seen.float()
+        return self.image_encoder(pixels)
+
+    @property
+    def image_encoder(self) -> ImageEncoder:
+        """CLIP's image encoder, loaded when it is first asked for. Raises ModelError where it cannot be had."""
         if self._image_encoder is None:
             from velatura.models.clip import clip_image_encoder
 
             self._image_encoder = clip_image_encoder(self.name, self.device)
-        return self._image_encoder(pixels)
+        return self._image_encoder
 
     @torch.no_grad()
-    def style_word(self, pixels: Tensor) -> Tensor | None:
+    def word_of(self, embeddings: Tensor) -> Tensor | None:
         if not self.has_house_eyes:
             return None
         from velatura.models.house.image_encoder import style_part
 
         encoder = self.pipeline.image_encoder
-        words: Tensor = encoder(style_part(self.see(pixels)).to(encoder.dtype)).float()
+        words: Tensor = encoder(style_part(embeddings).to(encoder.dtype)).float()
         return words[:, None]
+
+    def style_word(self, pixels: Tensor) -> Tensor | None:
+        return self.word_of(self.see(pixels)) if self.has_house_eyes else None
 
 
 def _efficientnet(device: torch.device) -> Any:

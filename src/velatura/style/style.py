@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ FORMAT = "velatura-style-1"
 class Style:
     """What was fitted of one picture by one method on one base model.
 
-    ``model`` is the base model's name and ``fingerprint`` tells its weights; ``card`` holds the rest a reader
+    ``model`` is the base model's name and ``fingerprint`` tells its weights (empty where an imported file does
+    not say); ``card`` holds the rest a reader
     wants to know (settings, the picture's SHA-256, versions), as plain JSON values.
     """
 
@@ -32,6 +35,15 @@ class Style:
     fingerprint: str
     tensors: Mapping[str, Tensor]
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of everything that was fitted."""
+        digest = hashlib.sha256(f"{self.method}{self.fingerprint}".encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the style whole or not at all."""
@@ -66,7 +78,7 @@ class Style:
         """Raise StyleError unless the style was fitted by ``method`` on the base model in use."""
         if self.method != method:
             raise StyleError(f"The style '{self.name}' was fitted for {self.method}: use --method {self.method}.")
-        if self.fingerprint != fingerprint:
+        if self.fingerprint and self.fingerprint != fingerprint:
             raise StyleError(
                 f"The style '{self.name}' was fitted on the model {self.model}, not on {model}: "
                 f"use --model {self.model}, or fit it again."

@@ -1,0 +1,164 @@
+"""The places where our arithmetic and the published one differ (spec s2prest, section 4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from velatura.diffusion.schedules import ddim_levels, steps_of_strength
+from velatura.errors import ModelError
+from velatura.methods.base import usual_sizing
+from velatura.models.backbone import Backbone
+from velatura.models.clip import ClipEyes
+from velatura.picture import Sizing, image_to_pixels, pixels_to_image
+
+PUBLISHED_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random: noises of the posteriors (None: the mean is taken) and of the two forward noisings."""
+
+    content: Tensor
+    edges: Tensor
+    style_posterior: Tensor | None = None
+    content_posterior: Tensor | None = None
+    edges_posterior: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a run enters: the training timestep of the noise estimate, its abar, and the steps that remain."""
+
+    timestep: int
+    abar: float
+    run: int
+
+
+class Arithmetic(Protocol):
+    """How pictures are sized, seen and noised, and where sampling is entered."""
+
+    def sizing(self, size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
+        """The working size of a content of ``size`` (width, height)."""
+        ...
+
+    def pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        """(1, 3, H, W) in [-1, 1] at the working size."""
+        ...
+
+    def style_pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        """The style picture at the content's working size."""
+        ...
+
+    def see(self, pixels: Tensor, backbone: Backbone) -> Tensor:
+        """The image embedding (1, E)."""
+        ...
+
+    def draws(self, shape: torch.Size, seed: int) -> Draws:
+        """Everything random about one content whose latents have ``shape`` (1, C, h, w)."""
+        ...
+
+    def entry(self, backbone: Backbone, steps: int, strength: float) -> Entry:
+        """Where ``strength`` of ``steps`` begins."""
+        ...
+
+    def image(self, pixels: Tensor, size: tuple[int, int]) -> Image.Image:
+        """The result at the content's own size."""
+        ...
+
+
+class Ours:
+    """Aspect kept, CLIP fed what it knows, one noise for both latents, estimate and sampler at one level."""
+
+    def sizing(self, size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
+        return usual_sizing(size, asked, backbone)
+
+    def pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        return image_to_pixels(image, working)
+
+    def style_pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        """The middle part with the content's aspect ratio, so that strokes are not squeezed."""
+        width, height = image.size
+        aspect = working[0] / working[1]
+        kept = (min(width, round(height * aspect)), min(height, round(width / aspect)))
+        left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
+        return image_to_pixels(image.crop((left, top, left + max(1, kept[0]), top + max(1, kept[1]))), working)
+
+    def see(self, pixels: Tensor, backbone: Backbone) -> Tensor:
+        return backbone.see(pixels)
+
+    def draws(self, shape: torch.Size, seed: int) -> Draws:
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        return Draws(noise, noise)
+
+    def entry(self, backbone: Backbone, steps: int, strength: float) -> Entry:
+        run = steps_of_strength(steps, strength)
+        levels = ddim_levels(backbone.alphas_cumprod, steps).up_to(max(1, run))
+        return Entry(levels.timesteps[-1], levels.abars[-1], run)
+
+    def image(self, pixels: Tensor, size: tuple[int, int]) -> Image.Image:
+        return pixels_to_image(pixels, size)
+
+
+class Published:
+    """512 x 512, CLIP fed bytes cast from [-1, 1], independent noises, t = int(1000 s) against int(s T) steps."""
+
+    def sizing(self, size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
+        return Sizing(size, (PUBLISHED_SIDE, PUBLISHED_SIDE))
+
+    def pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        """LANCZOS, horizontally first: newer Pillow would choose the order itself."""
+        rgb = image.convert("RGB").resize((working[0], image.height), Image.Resampling.LANCZOS)
+        return image_to_pixels(rgb.resize(working, Image.Resampling.LANCZOS))
+
+    def style_pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
+        return self.pixels(image, working)
+
+    def see(self, pixels: Tensor, backbone: Backbone) -> Tensor:
+        """What the bug leaves of a picture: 255 for black, 1 for white, 0 for all between."""
+        eyes = getattr(backbone, "image_encoder", None)
+        if not isinstance(eyes, ClipEyes):
+            raise ModelError(f"compat=original needs CLIP's image encoder, which {backbone.name} does not use.")
+        cast = pixels.to(torch.int16).numpy().astype(np.uint8)[0].transpose(1, 2, 0)
+        return eyes.of_bytes(Image.fromarray(np.ascontiguousarray(cast)))
+
+    def draws(self, shape: torch.Size, seed: int) -> Draws:
+        generator = torch.Generator().manual_seed(seed)
+        style, content, edges, noise_content, noise_edges = (torch.randn(shape, generator=generator) for _ in range(5))
+        return Draws(noise_content, noise_edges, style, content, edges)
+
+    def entry(self, backbone: Backbone, steps: int, strength: float) -> Entry:
+        steps_of_strength(steps, strength)
+        timestep = min(int(1000 * strength), len(backbone.alphas_cumprod) - 1)
+        return Entry(timestep, float(backbone.alphas_cumprod[timestep]), int(strength * steps))
+
+    def image(self, pixels: Tensor, size: tuple[int, int]) -> Image.Image:
+        """Truncated to bytes, then LANCZOS."""
+        unit = ((pixels.detach().float().cpu() + 1) / 2).clamp(0, 1)
+        array = (255 * unit[0].permute(1, 2, 0)).numpy().astype(np.uint8)
+        return Image.fromarray(array).resize(size, Image.Resampling.LANCZOS)
+
+
+ARITHMETICS: dict[str, Arithmetic] = {"": Ours(), "original": Published()}
+
+
+def adain(latents: Tensor, towards: Tensor, share: float) -> Tensor:
+    """Latents (B, C, h, w) with the channel means and deviations of ``towards``, by ``share`` (0..1) of the way."""
+
+    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
+
+    (mean, deviation), (wanted_mean, wanted_deviation) = moments(latents), moments(towards)
+    return torch.lerp(latents, (latents - mean) / deviation * wanted_deviation + wanted_mean, share)
+
+
+def noised_mix(content: Tensor, edges: Tensor, noises: tuple[Tensor, Tensor], abar: float, share: float) -> Tensor:
+    """(1 - share) q(z_C) + share q(z_K): what the noise is estimated in."""
+    signal, spread = math.sqrt(abar), math.sqrt(1 - abar)
+    return (1 - share) * (signal * content + spread * noises[0]) + share * (signal * edges + spread * noises[1])

@@ -1,0 +1,303 @@
+"""Fitting the word of a style picture (spec s2prest, section 1): InST's inversion in its affine form."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.diffusion.schedules import add_noise
+from velatura.errors import SettingError, StyleError
+from velatura.methods.base import versions
+from velatura.models.backbone import PLACEHOLDER, Backbone
+from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture.writing import replacing
+from velatura.progress import Progress
+from velatura.style import Style
+from velatura.style.mixing import picture_tensor
+from velatura.style.word_map import WordMap
+
+KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
+CHECKED = 16  # noised views that the loss is checked on
+LEAST_SEEN = 0.3  # of a view must be inside the mask
+WARM_TOKEN = "painting"  # the word that a model without picture words starts from  # noqa: S105 (not a secret)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of a fit.
+
+    ``vectors`` is the number of tokens of a style, ``fit_steps`` the most optimiser steps, of ``fit_batch`` views
+    each, drawn from ``fit_views`` crops of short side ``fit_size`` pixels (0: half the model's native size).
+    ``fit_rate`` is the first step's length relative to the starting word's rms. Every ``fit_check`` steps the loss
+    on fixed noised views is taken; the fit stops when it fell by less than ``fit_plateau`` (a share of it) over
+    ``fit_patience`` checks. ``fit_spread`` (0..1) is how much of the model's own map from pictures to words the
+    word map starts with: 0 says the style's word whatever it sees.
+    """
+
+    vectors: int = 1
+    fit_steps: int = 200
+    fit_batch: int = 8
+    fit_views: int = 32
+    fit_size: int = 0
+    fit_rate: float = 0.05
+    fit_check: int = 10
+    fit_plateau: float = 0.002
+    fit_patience: int = 4
+    fit_spread: float = 0.5
+    fit_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for setting in ("vectors", "fit_steps", "fit_batch", "fit_views", "fit_check", "fit_patience"):
+            if getattr(self, setting) < 1:
+                raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
+        if not 0 <= self.fit_spread <= 1 or self.fit_rate <= 0 or self.fit_plateau < 0:
+            raise SettingError("fit_spread must be from 0 to 1, fit_rate more than 0, fit_plateau not negative.")
+
+
+@dataclass(frozen=True)
+class Views:
+    """Crops of the style picture as the fit uses them: latents, image embeddings, and where they count."""
+
+    latents: Tensor
+    embeddings: Tensor
+    weights: Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def at(self, indices: Tensor) -> Views:
+        return Views(self.latents[indices], self.embeddings[indices], self.weights[indices])
+
+
+@torch.no_grad()
+def make_views(
+    pixels: Tensor, mask: Tensor, count: int, side: int, backbone: Backbone, generator: torch.Generator
+) -> Views:
+    """``count`` square crops of (1, 3, H, W), half to whole of the short side, flipped at random, encoded once.
+
+    Raises StyleError when the mask (1, 1, H, W; 1 where the style counts) leaves too little to see.
+    """
+    height, width = pixels.shape[2:]
+    latents, embeddings, weights = [], [], []
+    for _ in range(20 * count):
+        if len(latents) == count:
+            break
+        scale = 0.5 + 0.5 * torch.rand((), generator=generator).item()
+        crop = max(1, int(scale * min(height, width)))
+        top = int(torch.randint(height - crop + 1, (), generator=generator))
+        left = int(torch.randint(width - crop + 1, (), generator=generator))
+        flipped = bool(torch.rand((), generator=generator) < 0.5)
+        area = (..., slice(top, top + crop), slice(left, left + crop))
+        if mask[area].mean() < LEAST_SEEN:
+            continue
+        view, seen = (part[area].flip(-1) if flipped else part[area] for part in (pixels, mask))
+        view = F.interpolate(view, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+        latents.append(backbone.encode(view))
+        embeddings.append(backbone.see(view))
+        weights.append(F.interpolate(seen, latents[-1].shape[2:], mode="area").to(backbone.device))
+    if len(latents) < count:
+        raise StyleError("The style mask leaves too little of the style picture: keep more of it white.")
+    return Views(torch.cat(latents), torch.cat(embeddings), torch.cat(weights))
+
+
+def spread_timesteps(count: int, timesteps: int, generator: torch.Generator) -> Tensor:
+    """``count`` timesteps, one uniform in each of as many equal bands, shuffled."""
+    bands = torch.arange(count) + torch.rand(count, generator=generator)
+    return (bands * timesteps / count).long().clamp(max=timesteps - 1)[torch.randperm(count, generator=generator)]
+
+
+def noise_loss(word_map: WordMap, views: Views, timesteps: Tensor, noise: Tensor, backbone: Backbone) -> Tensor:
+    """Mean squared error of the noise predicted in noised views under their own words (InST, eq. 4)."""
+    abars = backbone.alphas_cumprod[timesteps.cpu()]
+    noisy = torch.cat(
+        [add_noise(z[None], e[None], float(a)) for z, e, a in zip(views.latents, noise, abars, strict=True)]
+    )
+    condition = backbone.text([PLACEHOLDER] * len(views), word_map(views.embeddings))
+    error = (backbone.predict(noisy, timesteps, condition) - noise).square().mean(1, keepdim=True)
+    return (error * views.weights).sum() / views.weights.sum()
+
+
+def warm_start(settings: FitSettings, seen: Tensor, backbone: Backbone) -> WordMap:
+    """The map a fit starts from: v(S) is the model's own word for the picture, or the word "painting"'s embedding.
+
+    ``seen`` (1, E) is e(S). Where the model has a linear map M from embeddings to words, W = spread M.
+    """
+    own = backbone.word_of(seen)
+    if own is None:
+        bias = backbone.token_embedding(WARM_TOKEN)[None].expand(settings.vectors, -1)
+        weight = bias.new_zeros(settings.vectors, bias.shape[1], seen.shape[1])
+        return WordMap(weight, bias.clone())
+    basis = torch.eye(seen.shape[1], device=seen.device)
+    of_nothing = backbone.word_of(torch.zeros_like(seen))
+    of_basis = backbone.word_of(basis)
+    if of_nothing is None or of_basis is None:
+        raise StyleError(f"The model {backbone.name} has no map from pictures to words: this is a fault of the model.")
+    weight = settings.fit_spread * (of_basis - of_nothing).permute(1, 2, 0)
+    bias = own[0] - torch.einsum("nwe,e->nw", weight, seen[0])
+    repeats = settings.vectors
+    return WordMap(weight[:1].repeat(repeats, 1, 1).contiguous(), bias[:1].repeat(repeats, 1).contiguous())
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds: the map, its optimiser's moments, the best map so far, and the loss curve."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()},
+                unfinished,
+                {"fit": json.dumps(self.numbers)},
+            )
+
+    @staticmethod
+    def load(path: Path, belongs: str) -> _State | None:
+        """The checkpoint of the same picture, model and settings, or None."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                numbers = json.loads((file.metadata() or {})["fit"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
+            return None
+        return _State(tensors, numbers) if numbers.get("belongs") == belongs else None
+
+
+def optimise(
+    settings: FitSettings,
+    start: WordMap,
+    views: Views,
+    backbone: Backbone,
+    progress: Progress,
+    checkpoint: Path | None,
+    belongs: str,
+) -> tuple[WordMap, list[tuple[int, float]]]:
+    """Fit ``start`` to ``views``; the best map on the fixed check, and the check's loss by step."""
+    count = len(backbone.alphas_cumprod)
+    fixed = torch.Generator().manual_seed(settings.fit_seed + 1)
+    checked = views.at(torch.randint(len(views), (CHECKED,), generator=fixed))
+    check_times = spread_timesteps(CHECKED, count, fixed).to(backbone.device)
+    check_noise = torch.randn(checked.latents.shape, generator=fixed).to(backbone.device)
+
+    weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
+    rate = settings.fit_rate * start.bias.square().mean().sqrt().item()
+    # A step of Adam moves every entry alike: W's are shortened so that W moves a word as far as b does.
+    reach = views.embeddings.abs().sum(1).mean().item()
+    groups = [{"params": [bias], "lr": rate}, {"params": [weight], "lr": rate / max(reach, 1.0)}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
+    first, curve, best = 0, [], start
+    resumed = _State.load(checkpoint, belongs) if checkpoint else None
+    if resumed is not None:
+        weight.data, bias.data = (resumed.tensors[name].to(backbone.device) for name in ("weight", "bias"))
+        best = WordMap.of(resumed.tensors).to(backbone.device)
+        first, curve = resumed.numbers["step"], [(int(s), float(v)) for s, v in resumed.numbers["curve"]]
+        for parameter, name in ((weight, "weight"), (bias, "bias")):
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(first)),
+                "exp_avg": resumed.tensors[f"{name}.mean"].to(backbone.device),
+                "exp_avg_sq": resumed.tensors[f"{name}.square"].to(backbone.device),
+            }
+
+    def check(step: int) -> None:
+        nonlocal best
+        with torch.no_grad():
+            current = WordMap(weight.detach().clone(), bias.detach().clone())
+            loss = noise_loss(current, checked, check_times, check_noise, backbone).item()
+        if all(loss < other for _, other in curve):
+            best = current
+        curve.append((step, loss))
+        progress.note(loss=loss)
+        if checkpoint is not None and step:
+            tensors = {"weight": weight, "bias": bias, **best.tensors()}
+            for parameter, name in ((weight, "weight"), (bias, "bias")):
+                tensors[f"{name}.mean"] = optimizer.state[parameter]["exp_avg"]
+                tensors[f"{name}.square"] = optimizer.state[parameter]["exp_avg_sq"]
+            _State(tensors, {"belongs": belongs, "step": step, "curve": curve}).save(checkpoint)
+
+    if not curve:
+        check(0)
+    drawing = torch.Generator().manual_seed(settings.fit_seed + 2 + first)
+    for step in progress.track(range(first, settings.fit_steps), "fit"):
+        chosen = views.at(torch.randint(len(views), (settings.fit_batch,), generator=drawing))
+        timesteps = spread_timesteps(settings.fit_batch, count, drawing).to(backbone.device)
+        noise = torch.randn(chosen.latents.shape, generator=drawing).to(backbone.device)
+        for group, own in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] = own["lr"] * 0.5 * (1 + math.cos(math.pi * step / settings.fit_steps))
+        loss = noise_loss(WordMap(weight, bias), chosen, timesteps, noise, backbone)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if (step + 1) % settings.fit_check == 0 or step + 1 == settings.fit_steps:
+            check(step + 1)
+            if plateaued([value for _, value in curve], settings.fit_plateau, settings.fit_patience):
+                break
+    return best, curve
+
+
+def plateaued(losses: Sequence[float], share: float, patience: int) -> bool:
+    """Whether the best loss of the last ``patience`` checks is not ``share`` below the best before them."""
+    if len(losses) <= patience + 1:
+        return False
+    return min(losses[-patience:]) > (1 - share) * min(losses[:-patience])
+
+
+def fit_word(
+    settings: FitSettings,
+    method: str,
+    picture: Picture,
+    backbone: Backbone,
+    name: str,
+    progress: Progress,
+    mask: Picture | None,
+    checkpoint: Path | None,
+) -> Style:
+    """The style of a picture: its word map, its embedding, its picture, and a card that says how the fit went."""
+    kept = plan_size(picture.size, KEPT_SIDE, 1).working if min(picture.size) > KEPT_SIDE else picture.size
+    image = picture.image.resize(kept)
+    pixels = image_to_pixels(image).to(backbone.device)
+    counts = torch.ones_like(pixels[:, :1])
+    if mask is not None:
+        counts = ((image_to_pixels(mask.image, kept).mean(1, keepdim=True) + 1) / 2).to(backbone.device)
+        if counts.sum() < 1:
+            raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
+        # What does not count is not seen either: it takes the mean colour of what does.
+        mean = (pixels * counts).sum((2, 3), keepdim=True) / counts.sum()
+        pixels = pixels * counts + mean * (1 - counts)
+    generator = torch.Generator().manual_seed(settings.fit_seed)
+    side = settings.fit_size or max(128, backbone.native_size // 2)
+    side = max(1, round(side / backbone.multiple)) * backbone.multiple
+    views = make_views(pixels, counts, settings.fit_views, side, backbone, generator)
+    with torch.no_grad():
+        seen = backbone.see(pixels)
+    own = {field: value for field, value in asdict(settings).items() if field in FitSettings.__dataclass_fields__}
+    belongs = json.dumps([picture.digest, mask.digest if mask else "", backbone.fingerprint, own], sort_keys=True)
+    before = backbone.evaluations
+    start = warm_start(settings, seen, backbone)
+    word_map, curve = optimise(settings, start, views, backbone, progress, checkpoint, belongs)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    card = {
+        "picture": picture.name,
+        "sha256": picture.digest,
+        "size": list(picture.size),
+        "settings": own,
+        "loss": [[step, round(loss, 6)] for step, loss in curve],
+        "stopped": "plateau" if curve[-1][0] < settings.fit_steps else "all steps",
+        "unet_evaluations": backbone.evaluations - before,
+        "versions": versions(),
+    }
+    tensors = {**word_map.tensors(), "embedding": seen, "picture.00": picture_tensor(pixels_to_image(pixels))}
+    return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)

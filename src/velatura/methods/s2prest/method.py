@@ -1,0 +1,376 @@
+"""S2PreST: InST's learned word, steered by the content's edges (spec s2prest, sections 2 and 3).
+
+C is the content, K its edge picture, S the style picture; v(.) is the word map fitted on S; z are latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from velatura.diffusion.guidance import classifier_free
+from velatura.diffusion.sampling import denoise
+from velatura.diffusion.schedules import ddim_levels, make_sampler, steps_of_strength
+from velatura.errors import SettingError, StyleError
+from velatura.memory import Memory
+from velatura.methods.base import Stylization, versions
+from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, adain, noised_mix
+from velatura.methods.s2prest.fitting import FitSettings, fit_word
+from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
+from velatura.models.edges import canny_edges, hed_edges
+from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image
+from velatura.picture.sizing import MIN_SIDE
+from velatura.progress import Progress
+from velatura.style import Style
+from velatura.style.mixing import pictures_of
+from velatura.style.word_map import WordMap
+
+EDGE_SOURCES = ("canny", "hed", "none")
+EDGE_SCHEDULES = ("constant", "falling", "rising")
+COMPUTED_MOST = 4  # contents that share a pass
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What does not depend on the strength, of one content: latents z, edge picture, embeddings, what is drawn."""
+
+    z_content: Tensor
+    z_edges: Tensor
+    z_style: Tensor
+    sees_content: Tensor
+    sees_edges: Tensor
+    edges: Tensor
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Text states under the words of content, edges and style, and without a word's guidance."""
+
+    content: Condition
+    edges: Condition
+    style: Condition
+    without: Condition
+
+
+@dataclass(frozen=True)
+class Start:
+    """The way to the start latent: z_mix, the noised mix x, the noise that the model sees in it, the latent."""
+
+    mixed: Tensor
+    noisy: Tensor
+    noise: Tensor
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class S2PreST(FitSettings):
+    """Settings of S2PreST; the defaults are the paper's.
+
+    ``strength`` (0..1, its "style guidance weight") is the share of ``steps`` that is run.
+    ``content_condition``, ``edge_condition`` and ``style_condition`` mix c_C, c_K and c_S; they sum to 1.
+    ``edge_schedule`` keeps the edge condition ("constant"), hands it over to the content's while denoising
+    ("falling"), or lets it come ("rising"). ``edge_noise`` is the share of the noised edges in the latent that
+    the noise is estimated in, ``style_latent`` that of z_S in the start latent, ``adain`` (0..1) how far z_C takes
+    the channel statistics of z_S first (1 in InST's notebook).
+    ``edges`` is canny, hed, none, or the path of an edge picture; ``edge_threshold`` over 0 keeps only the Canny
+    edges above it (and those connected to them above half of it), in full black.
+    ``prompt`` holds "*"; ``negative_prompt`` is what guidance leads away from. ``size`` is the working length of
+    the short side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
+    """
+
+    name: ClassVar[str] = "s2prest"
+    fits: ClassVar[str] = "s2prest"  # styles are shared with InST
+
+    steps: int = 50
+    strength: float = 0.4
+    guidance_scale: float = 10.0
+    prompt: str = PLACEHOLDER
+    negative_prompt: str = ""
+    content_condition: float = 0.5
+    edge_condition: float = 0.5
+    style_condition: float = 0.0
+    edge_schedule: str = "constant"
+    edge_noise: float = 0.5
+    style_latent: float = 0.3
+    adain: float = 0.0
+    edges: str = "canny"
+    edge_threshold: float = 0.0
+    size: int = 0
+    sampler: str = "ddim"
+    compat: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = (self.content_condition, self.edge_condition, self.style_condition)
+        if abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
+            raise SettingError(
+                "content_condition, edge_condition and style_condition must not be negative and sum to 1, not to "
+                f"{sum(shares):g}."
+            )
+        for setting in ("edge_noise", "style_latent", "adain", "edge_threshold"):
+            if not 0 <= getattr(self, setting) <= 1:
+                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        if self.edge_schedule not in EDGE_SCHEDULES:
+            raise SettingError(f"The edge_schedule must be {', '.join(EDGE_SCHEDULES)}, not '{self.edge_schedule}'.")
+        if self.edges not in EDGE_SOURCES and not Path(self.edges).is_file():
+            raise SettingError(f"edges must be {', '.join(EDGE_SOURCES)} or an edge picture, not '{self.edges}'.")
+        if self.compat not in ARITHMETICS:
+            raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
+        if PLACEHOLDER not in self.prompt:
+            raise SettingError(
+                f"The prompt '{self.prompt}' lacks the placeholder {PLACEHOLDER}: "
+                f"write for example 'a portrait of a woman in the style of {PLACEHOLDER}'."
+            )
+        if self.size and self.size < MIN_SIDE:
+            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
+        steps_of_strength(self.steps, self.strength)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return ARITHMETICS[self.compat]
+
+    def fit(
+        self,
+        picture: Picture,
+        backbone: Backbone,
+        name: str,
+        progress: Progress,
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Fit the word map v(.) on a style picture (section 1); resumed from ``checkpoint`` where that is there."""
+        return fit_word(self, self.fits, picture, backbone, name, progress, mask, checkpoint)
+
+    def stylize(
+        self,
+        contents: Sequence[Picture],
+        style: Style,
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        """Put the style on contents; those of equal working size share every pass through the network."""
+        style.check(self.fits, backbone.fingerprint, backbone.name)
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, content in enumerate(contents):
+            by_size.setdefault(self.arithmetic.sizing(content.size, self.size, backbone).working, []).append(index)
+        results: dict[int, Stylization] = {}
+        for working, indices in by_size.items():
+            for first in range(0, len(indices), COMPUTED_MOST):
+                some = indices[first : first + COMPUTED_MOST]
+                batch = self._together([contents[i] for i in some], working, style, backbone, seed, progress, memory)
+                results.update(zip(some, batch, strict=True))
+        return [results[index] for index in range(len(contents))]
+
+    @torch.no_grad()
+    def _together(
+        self,
+        contents: Sequence[Picture],
+        working: tuple[int, int],
+        style: Style,
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        before = backbone.evaluations
+        prepared = joined(
+            [self.prepare(content, working, style, backbone, seed, memory) for content in contents], backbone.device
+        )
+        conditions = self.conditions(prepared, style, backbone, memory)
+        entry = self.arithmetic.entry(backbone, self.steps, self.strength)
+        latents = prepared.z_content
+        if entry.run:
+            start = self.start(prepared, conditions, entry, backbone)
+            latents = self.denoised(start.latents, conditions, entry, backbone, progress)
+        evaluations = (backbone.evaluations - before) / len(contents)
+        results = []
+        for index, content in enumerate(contents):
+            pixels = backbone.decode(latents[index : index + 1])
+            manifest = self._manifest(content, style, backbone, seed, working)
+            results.append(
+                Stylization(
+                    self.arithmetic.image(pixels, content.size),
+                    content.alpha,
+                    layers={"canny": pixels_to_image(prepared.edges[index : index + 1], content.size)},
+                    scores={"unet_evaluations": evaluations},
+                    manifest=manifest,
+                )
+            )
+        return results
+
+    def prepare(
+        self,
+        content: Picture,
+        working: tuple[int, int],
+        style: Style,
+        backbone: Backbone,
+        seed: int,
+        memory: Memory,
+    ) -> Prepared:
+        """Latents and embeddings of content, edges and style at the working size; each computed once."""
+        ways = self.arithmetic
+        drawn = (backbone.fingerprint, working, self.compat, seed if self.compat else None)
+        shape = self._latent_shape(backbone, working)
+        draws = ways.draws(shape, seed)
+
+        def of_content() -> tuple[Tensor, Tensor]:
+            pixels = ways.pixels(content.image, working)
+            return backbone.encode(pixels, draws.content_posterior), ways.see(pixels, backbone)
+
+        def of_edges() -> tuple[Tensor, Tensor, Tensor]:
+            edges = self.edge_picture(content, working)
+            return edges, backbone.encode(edges, draws.edges_posterior), ways.see(edges, backbone)
+
+        def of_style() -> Tensor:
+            return self._style_latents(style, working, backbone, draws)
+
+        z_content, sees_content = memory.recall(("content", content.digest, *drawn), of_content)
+        edges, z_edges, sees_edges = memory.recall(
+            ("edges", content.digest, self.edges, self.edge_threshold, *drawn), of_edges
+        )
+        z_style = memory.recall(("style", style.identity, *drawn), of_style)
+        return Prepared(adain(z_content, z_style, self.adain), z_edges, z_style, sees_content, sees_edges, edges, draws)
+
+    def _latent_shape(self, backbone: Backbone, working: tuple[int, int]) -> torch.Size:
+        width, height = working
+        return torch.Size((1, backbone.latent_channels, height // backbone.factor, width // backbone.factor))
+
+    def edge_picture(self, content: Picture, working: tuple[int, int]) -> Tensor:
+        """K: edges of the content at its own size, dark on white, then at the working size."""
+        if self.edges not in EDGE_SOURCES:
+            return self.arithmetic.pixels(open_picture(self.edges).image, working)
+        pixels = image_to_pixels(content.image)
+        if self.edges == "hed":
+            return self.arithmetic.pixels(pixels_to_image(hed_edges(pixels)), working)
+        if self.edges == "none":
+            return self.arithmetic.pixels(content.image, working)
+        drawn = canny_edges(pixels, self.edge_threshold / 2, self.edge_threshold)
+        return self.arithmetic.pixels(pixels_to_image(drawn), working)
+
+    def _style_latents(self, style: Style, working: tuple[int, int], backbone: Backbone, draws: Draws) -> Tensor:
+        """z_S, or the weighted sum of several styles' latents; z_C's stand-in where nothing of it is used."""
+        pictures = pictures_of(style)
+        if not pictures:
+            if self.style_latent or self.adain:
+                raise StyleError(
+                    f"The style '{style.name}' was imported without its picture, which z_S is made of: import it with "
+                    "--picture, or set style_latent=0."
+                )
+            return torch.zeros(self._latent_shape(backbone, working), device=backbone.device)
+        parts = [
+            share * backbone.encode(self.arithmetic.style_pixels(image, working), draws.style_posterior)
+            for image, share in pictures
+        ]
+        return torch.stack(parts).sum(0)
+
+    def conditions(self, prepared: Prepared, style: Style, backbone: Backbone, memory: Memory) -> Conditions:
+        """c_C, c_K, c_S under v(C), v(K), v(S), and u."""
+        v = WordMap.of(style.tensors).to(backbone.device)
+        if v.width != backbone.word_width:
+            raise StyleError(
+                f"The style '{style.name}' has words of width {v.width}, the model {backbone.name} of "
+                f"{backbone.word_width}: use the base model that it was made for."
+            )
+        count = len(prepared.z_content)
+        sees_style = style.tensors.get("embedding")
+        words = [v(prepared.sees_content), v(prepared.sees_edges)]
+        if sees_style is not None:
+            words.append(v(sees_style.to(backbone.device)).expand(count, -1, -1))
+        elif self.style_condition:
+            raise StyleError(
+                f"The style '{style.name}' was imported without its picture: import it with --picture, or set "
+                "style_condition=0."
+            )
+        texts = [backbone.text([self.prompt] * count, word) for word in words]
+        speaks = PLACEHOLDER in self.negative_prompt
+        without = backbone.text([self.negative_prompt] * count, words[1]) if speaks else self._without(backbone, memory)
+        return Conditions(texts[0], texts[1], texts[2] if len(texts) > 2 else texts[0], without)
+
+    def _without(self, backbone: Backbone, memory: Memory) -> Condition:
+        key = ("text", backbone.fingerprint, self.negative_prompt)
+        return memory.recall(key, lambda: backbone.text([self.negative_prompt]))
+
+    def condition(self, conditions: Conditions, edge_weight: float = 1.0) -> Condition:
+        """c = a_C c_C + a_K c_K + a_S c_S; what ``edge_weight`` < 1 takes from the edges goes to the content."""
+        edges = self.edge_condition * edge_weight
+        content = self.content_condition + self.edge_condition - edges
+        return Condition.mixed(
+            [conditions.content, conditions.edges, conditions.style], [content, edges, self.style_condition]
+        )
+
+    def start(self, prepared: Prepared, conditions: Conditions, entry: Entry, backbone: Backbone) -> Start:
+        """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
+        mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
+        noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
+        edge_share = 0.0 if self.edges == "none" else self.edge_noise
+        noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
+        noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
+        return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
+
+    def denoised(
+        self, latents: Tensor, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress
+    ) -> Tensor:
+        """The last steps of DDIM with classifier-free guidance; the edge condition follows its schedule."""
+        timesteps = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run).timesteps[::-1]
+        last = max(1, len(timesteps) - 1)
+        shapes = {"constant": lambda p: 1.0, "falling": lambda p: 1 - p, "rising": lambda p: p}
+        weight = shapes[self.edge_schedule]
+
+        def predict(x: Tensor, timestep: int) -> Tensor:
+            passed = sum(t > timestep for t in timesteps) / last
+            guided = classifier_free(
+                backbone, self.condition(conditions, weight(passed)), conditions.without, self.guidance_scale
+            )
+            return guided(x, timestep)
+
+        sampler = make_sampler(self.sampler, backbone.scheduler)
+        return denoise(predict, latents, sampler, self.steps, entry.run, progress=progress)
+
+    def _manifest(
+        self, content: Picture, style: Style, backbone: Backbone, seed: int, working: tuple[int, int]
+    ) -> dict[str, object]:
+        return {
+            "method": self.name,
+            "model": backbone.name,
+            "model_fingerprint": backbone.fingerprint,
+            "settings": asdict(self),
+            "seed": seed,
+            "working_size": list(working),
+            "content": {"name": content.name, "sha256": content.digest},
+            "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class InST(S2PreST):
+    """Plain InST: the style's own condition, no edges, no style latent."""
+
+    name: ClassVar[str] = "inst"
+
+    content_condition: float = 0.0
+    edge_condition: float = 0.0
+    style_condition: float = 1.0
+    edge_noise: float = 0.0
+    style_latent: float = 0.0
+    edges: str = "none"
+
+
+def joined(parts: Sequence[Prepared], device: torch.device) -> Prepared:
+    """Several contents as one batch."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts]).to(device)
+
+    draws = Draws(torch.cat([part.draws.content for part in parts]), torch.cat([part.draws.edges for part in parts]))
+    names = ("z_content", "z_edges", "z_style", "sees_content", "sees_edges", "edges")
+    return Prepared(**{name: stacked(name) for name in names}, draws=draws)

@@ -1,0 +1,62 @@
+"""Several styles as one: interpolation in the token space (weights sum to 1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from velatura.errors import SettingError
+from velatura.style.style import Style
+from velatura.style.word_map import WordMap
+
+
+def picture_tensor(image: Image.Image) -> Tensor:
+    """A style's picture as it is kept: (3, H, W) bytes."""
+    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).contiguous()
+
+
+def pictures_of(style: Style) -> list[tuple[Image.Image, float]]:
+    """The pictures that a style, or a mix of styles, was fitted on, with their shares."""
+    names = sorted(name for name in style.tensors if name.startswith("picture."))
+    shares = style.card.get("shares", [1.0] * len(names))
+    arrays = (style.tensors[name].permute(1, 2, 0).contiguous().numpy() for name in names)
+    return [(Image.fromarray(array), float(share)) for array, share in zip(arrays, shares, strict=True)]
+
+
+def mix_styles(styles: Sequence[tuple[Style, float]]) -> Style:
+    """One style whose word, embedding and latent are weighted sums; weights are scaled to sum to 1.
+
+    Raises SettingError for weights that are negative or sum to 0, StyleError for styles of different methods,
+    models or shapes, or without learned words.
+    """
+    total = sum(weight for _, weight in styles)
+    if total <= 0 or min(weight for _, weight in styles) < 0:
+        raise SettingError("The weights of the styles must not be negative and one must be more than 0.")
+    if len(styles) == 1:
+        return styles[0][0]
+    shares = [weight / total for _, weight in styles]
+    first = styles[0][0]
+    for style, _ in styles:
+        style.check(first.method, first.fingerprint, first.model)
+    mixed = WordMap.mixed([WordMap.of(style.tensors) for style, _ in styles], shares)
+    tensors = mixed.tensors()
+    pictures = [pictures_of(style) for style, _ in styles]
+    if all(pictures):
+        flat = [(image, share * inner) for found, share in zip(pictures, shares, strict=True) for image, inner in found]
+        tensors |= {f"picture.{index:02d}": picture_tensor(image) for index, (image, _) in enumerate(flat)}
+        card_shares = [share for _, share in flat]
+    else:
+        card_shares = []
+    embeddings = [style.tensors.get("embedding") for style, _ in styles]
+    seen = [embedding for embedding in embeddings if embedding is not None]
+    if len(seen) == len(styles):
+        tensors["embedding"] = torch.stack([s * e for s, e in zip(shares, seen, strict=True)]).sum(0)
+    name = " + ".join(f"{share:.2g} {style.name}" for (style, _), share in zip(styles, shares, strict=True))
+    digest = hashlib.sha256("".join(style.identity for style, _ in styles).encode() + name.encode()).hexdigest()
+    card = {"sha256": digest, "shares": card_shares}
+    return Style(name, first.method, first.model, first.fingerprint, tensors, card)
