@@ -26,7 +26,7 @@ def main() -> None:
     result = studio.stylize(photo, style=style, seed=0)
     path = save_picture(result.picture, FOLDER / "stylized.png", result.manifest, result.alpha)
     print(
-        f"{photo} (Chelsea, by Stefan van der Walt, CC0) in the style of {style}, in {time.monotonic() - started:.0f} s:"
+        f"{photo} (Chelsea, Stefan van der Walt, CC0) in the style of {style}, in {time.monotonic() - started:.0f} s:"
     )
     print(path.resolve())
 

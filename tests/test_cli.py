@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.app.cli import main
-from velatura.app.files import content_files, result_paths
+from velatura.app.files import content_files, destinations
 from velatura.app.options import parse_settings
 from velatura.errors import PictureError, SettingError
 from velatura.picture import open_picture, read_manifest
@@ -168,8 +168,11 @@ def test_models_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 def test_results_are_named_after_their_contents(tmp_path: Path) -> None:
     files = [Path("x/a.jpg"), Path("y/a.png"), Path("b.png")]
-    names = [path.name for path in result_paths(files, tmp_path / "out")]
+    names = [d.picture.name for d in destinations(files, tmp_path / "out", "flat", "s", [0.5])[0]]
     assert names == ["a-0.png", "a-1.png", "b.png"]
+    paper = destinations(files[2:], None, "paper", "../dusk", [0.2, 0.4])
+    assert [row[0].picture for row in paper] == [Path(f"results/_dusk/wt_{s}/stylized/b.png") for s in (0.2, 0.4)]
+    assert paper[0][0].edges == Path("results/_dusk/wt_0.2/canny/b.png")
     with pytest.raises(PictureError):
         content_files([tmp_path])
 

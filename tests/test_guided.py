@@ -12,6 +12,8 @@ from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.sampling import Moment
 from velatura.errors import SettingError, StyleError
+from velatura.memory import Memory
+from velatura.methods.base import usual_sizing
 from velatura.methods.guided import Guided, normalised
 from velatura.models.perceptual import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
@@ -27,13 +29,13 @@ def fitted(method: Guided = QUICK) -> Style:
 
 
 def result(method: Guided, seed: int = 0, style: Style | None = None) -> np.ndarray:
-    stylization = method.stylize(CONTENT, style or fitted(), tiny_house(), seed, Silent())
+    stylization = method.stylize([CONTENT], style or fitted(), tiny_house(), seed, Silent(), Memory())[0]
     return np.asarray(stylization.picture).astype(int)
 
 
 def test_strength_zero_is_the_autoencoders_content() -> None:
     backbone = tiny_house()
-    working = QUICK.sizing(CONTENT.size, backbone).working
+    working = usual_sizing(CONTENT.size, QUICK.size, backbone).working
     with torch.no_grad():
         decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image, working)))
     expected = np.asarray(pixels_to_image(decoded, CONTENT.size)).astype(int)
@@ -44,7 +46,7 @@ def test_the_result_has_the_contents_size_and_alpha() -> None:
     image = smooth_image(75, 101)
     image.putalpha(100)
     content = Picture.of(image, "clear")
-    stylization = QUICK.stylize(content, fitted(), tiny_house(), 0, Silent())
+    stylization = QUICK.stylize([content], fitted(), tiny_house(), 0, Silent(), Memory())[0]
     assert stylization.picture.size == (101, 75)
     assert stylization.alpha is not None and stylization.alpha.getextrema() == (100, 100)
 
@@ -103,7 +105,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_the_manifest_says_how_to_make_it_again() -> None:
-    manifest = QUICK.stylize(CONTENT, fitted(), tiny_house(), 7, Silent()).manifest
+    manifest = QUICK.stylize([CONTENT], fitted(), tiny_house(), 7, Silent(), Memory())[0].manifest
     assert manifest["seed"] == 7 and manifest["content"]["sha256"] == CONTENT.digest
     assert manifest["style"]["sha256"] == STYLE.digest and manifest["features"] == "hed"
     again = Guided(**manifest["settings"])

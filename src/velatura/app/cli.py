@@ -30,44 +30,54 @@ app.command("models")(models_commands.models)
 @app.command()
 def stylize(
     contents: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
-    style: Annotated[str, typer.Option(help="A style picture, or the name of a fitted style.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The result: a picture file for one photo, a folder for several.")] = Path(
-        "stylized.png"
-    ),
+    style: Annotated[
+        list[str],
+        typer.Option(
+            help="A style picture or a fitted style's name; NAME=WEIGHT, repeated, mixes several.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A picture file for one result, a folder for several.", show_default="stylized.png, results"),
+    ] = None,
     method: MethodName = "guided",
     model: Model = "house",
     size: Annotated[
-        int, typer.Option(help="Working length of the short side in pixels; 0: the photo's, at most 512.")
+        int, typer.Option(help="Working length of the short side in pixels; 0: the photo's within limits.")
     ] = 0,
-    strength: Annotated[float | None, typer.Option(help="0 (the photo itself) to 1.", show_default="method's")] = None,
+    strength: Annotated[
+        str | None, typer.Option(help="0 (the photo itself) to 1; several: 0.2,0.4.", show_default="method's")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="method's")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same picture.")] = 0,
     loss: LossWeights = None,
     setting: Settings = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="flat, or paper: OUT/STYLE/wt_STRENGTH/{stylized,canny}/CONTENT.png.",
+            show_default="paper for s2prest and inst without --out",
+        ),
+    ] = "",
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write the manifest beside the picture.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
     """Put a style on photos."""
-    from velatura.app.files import content_files, result_paths
-    from velatura.app.studio import Studio, configured
-    from velatura.picture import open_picture, save_picture
-    from velatura.picture.writing import picture_format
+    from velatura.app.files import content_files
+    from velatura.app.options import parse_strengths, parse_styles
+    from velatura.app.sweep import Sweep
 
-    files = content_files(contents)
-    targets = result_paths(files, out)
-    for target in targets:
-        picture_format(target)
-    named = {"steps": steps, "strength": strength, "size": size}
+    named = {"steps": steps, "size": size}
     settings = parse_settings(method, setting, loss) | {k: v for k, v in named.items() if v is not None}
-    configured(method, settings)
+    sweep = Sweep(content_files(contents), parse_styles(style), method, settings, parse_strengths(strength))
+    targets = sweep.destinations(out, layout)
+    sweep.check(targets)
+    from velatura.app.studio import Studio
+
     studio = Studio(model, device, dtype, progress=TerminalProgress())
-    for file, target in zip(files, targets, strict=True):
-        content = open_picture(file)
-        for note in content.notes:
-            console.print(note)
-        result = studio.stylize(content, style, seed, method, **settings)
-        typer.echo(save_picture(result.picture, target, result.manifest, result.alpha, sidecar))
+    for path in sweep.run(studio, targets, seed, sidecar, console.print):
+        typer.echo(path)
 
 
 @app.command()
@@ -76,6 +86,9 @@ def fit(
     name: Annotated[str, typer.Option(help="The style's name.", show_default="the file's")] = "",
     method: MethodName = "guided",
     model: Model = "house",
+    style_mask: Annotated[
+        Path | None, typer.Option(help="White where the picture's style counts.", show_default=False)
+    ] = None,
     setting: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False,
     device: Device = "auto",
@@ -92,8 +105,12 @@ def fit(
     studio.library.path(chosen)
     if studio.library.has(chosen) and not force:
         raise StyleError(f"There is a style '{chosen}' already: choose another --name, or replace it with --force.")
-    fitted = studio.fit(opened, chosen, method, **parse_settings(method, setting, None))
+    fitted = studio.fit(opened, chosen, method, style_mask, **parse_settings(method, setting, None))
     studio.library.add(fitted, replace=force)
+    curve = fitted.card.get("loss")
+    if curve:
+        said = "the loss has levelled off" if fitted.card["stopped"] == "plateau" else "all steps are done"
+        typer.echo(f"Loss {curve[0][1]:.4g} -> {curve[-1][1]:.4g} in {curve[-1][0]} steps: {said}.")
     typer.echo(f"The style '{chosen}' is fitted: use it with --style {chosen!r}.")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from velatura.errors import PictureError
 
+UNSAFE = re.compile(r"[^\w .+-]")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif"}
 
 
@@ -24,25 +27,56 @@ def content_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def result_paths(files: Sequence[Path], out: Path) -> list[Path]:
-    """``out`` itself for one file; ``out/<name>.png`` for several, or where ``out`` is a folder.
+@dataclass(frozen=True)
+class Destination:
+    """Where one result goes, and its edge picture where the layout keeps it."""
 
-    Raises PictureError where a single file is named for several results, or a result would take the place
-    of a content.
+    picture: Path
+    edges: Path | None = None
+
+
+def destinations(
+    files: Sequence[Path], out: Path | None, layout: str, style: str, strengths: Sequence[float]
+) -> list[list[Destination]]:
+    """For each strength a destination for each file.
+
+    Layout "paper" is S2PreST's ``out/STYLE/wt_STRENGTH/{stylized,canny}/CONTENT.png`` (``out``: results). In
+    "flat" ``out`` is a picture's path for one result, else a folder; several strengths add theirs to the name.
+    Raises PictureError where one file is named for several results, or a result would replace a content.
     """
+    if layout == "paper":
+        root = (out or Path("results")) / UNSAFE.sub("_", style).strip(". ")
+        found = [
+            [
+                Destination(root / f"wt_{strength:g}" / "stylized" / name, root / f"wt_{strength:g}" / "canny" / name)
+                for name in _names(files)
+            ]
+            for strength in strengths
+        ]
+    else:
+        paths = _flat(files, out or Path("stylized.png"))
+        several = len(strengths) > 1
+        found = [
+            [Destination(p.with_name(f"{p.stem}-wt_{strength:g}{p.suffix}") if several else p) for p in paths]
+            for strength in strengths
+        ]
+    contents = {file.resolve() for file in files}
+    for destination in (d for of_strength in found for d in of_strength):
+        if destination.picture.resolve() in contents:
+            raise PictureError(f"{destination.picture} is the content itself and would be lost: choose another --out.")
+    return found
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    stems = [file.stem for file in files]
+    return [
+        f"{file.stem}.png" if stems.count(file.stem) == 1 else f"{file.stem}-{index}.png"
+        for index, file in enumerate(files)
+    ]
+
+
+def _flat(files: Sequence[Path], out: Path) -> list[Path]:
     into_folder = out.is_dir() or not out.suffix
     if len(files) > 1 and not into_folder:
         raise PictureError(f"{len(files)} pictures cannot all become {out}: name a folder with --out.")
-    if not into_folder:
-        paths = [out]
-    else:
-        stems = [file.stem for file in files]
-        paths = [
-            out / (f"{file.stem}.png" if stems.count(file.stem) == 1 else f"{file.stem}-{index}.png")
-            for index, file in enumerate(files)
-        ]
-    contents = {file.resolve() for file in files}
-    for path in paths:
-        if path.resolve() in contents:
-            raise PictureError(f"{path} is the content itself and would be lost: choose another --out.")
-    return paths
+    return [out / name for name in _names(files)] if into_folder else [out]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from velatura.errors import SettingError
 
-MethodName = Annotated[str, typer.Option(help="The method: guided.")]
+MethodName = Annotated[str, typer.Option(help="The method: guided, s2prest or inst.")]
 Model = Annotated[str, typer.Option(help="house, sd14, sd15, sd21, sdxl, a folder, a file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
@@ -57,6 +58,28 @@ def parse_settings(method: str, settings: list[str] | None, losses: list[str] | 
             raise SettingError(f"Unknown loss '{unknown[0]}': use {', '.join(LOSSES)}.")
         parsed["weights"] = {**known["weights"], **weights}
     return parsed
+
+
+def parse_strengths(text: str | None) -> list[float | None]:
+    """The strengths of a sweep, "0.2,0.4"; [None], the method's own, without a text. Raises SettingError."""
+    if text is None:
+        return [None]
+    return [_as(float, part.strip(), "--strength") for part in text.split(",")]
+
+
+def parse_styles(entries: list[str]) -> dict[str | Path, float]:
+    """Styles with weights from "NAME" or "NAME=WEIGHT". Raises SettingError for a style named twice."""
+    styles: dict[str | Path, float] = {}
+    for entry in entries:
+        name, equals, weight = entry.rpartition("=")
+        try:
+            chosen, share = (name, float(weight)) if equals and name else (entry, 1.0)
+        except ValueError:
+            chosen, share = entry, 1.0
+        if chosen in styles:
+            raise SettingError(f"The style {chosen} is named twice: give it one --style {chosen}=WEIGHT.")
+        styles[chosen] = share
+    return styles
 
 
 def _as(kind: type[Any], text: str, option: str) -> Any:

@@ -10,14 +10,15 @@ from typing import Any
 from velatura.app.home import home
 from velatura.errors import SettingError
 from velatura.memory import Memory
-from velatura.methods import Method, Stylization, method_of
+from velatura.methods import Method, S2PreST, Stylization, method_of
 from velatura.models.catalogue import HOUSE
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
-from velatura.picture import Picture, open_picture
+from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.progress import Progress, Silent
 from velatura.style import Style, StyleLibrary
-from velatura.style.mixing import mix_styles
+from velatura.style.mixing import mix_styles, picture_tensor
+from velatura.style.published import read_published_embeddings
 
 StyleChoice = str | Path | Style | Mapping[str | Path, float]
 
@@ -107,9 +108,25 @@ class Studio:
         """``stylize`` for several contents, which share what can be shared."""
         configuration = configured(method, settings)
         opened = [as_picture(content) for content in contents]
-        choices = style if isinstance(style, Mapping) else {style: 1.0}
-        chosen = mix_styles([(self.style(choice, configuration), weight) for choice, weight in choices.items()])
+        choices = style.items() if isinstance(style, Mapping) else [(style, 1.0)]
+        chosen = mix_styles([(self.style(choice, configuration), weight) for choice, weight in choices])
         return configuration.stylize(opened, chosen, self.backbone, seed, self.progress, self.memory)
+
+
+def imported_embeddings(file: Path, name: str, picture: Path | None, model: str) -> Style:
+    """A published InST embedding file as a style; with its ``picture`` also what ``model`` sees in that.
+
+    The file does not say which weights it belongs to: only the words' width is checked when it is used.
+    Raises StyleError for another or a hostile file, ModelError where the picture is given and the model is not here.
+    """
+    tensors = read_published_embeddings(file).tensors()
+    card: dict[str, Any] = {"imported": file.name}
+    if picture is not None:
+        opened = open_picture(picture)
+        seen = Studio(model).backbone.see(image_to_pixels(opened.image))
+        tensors |= {"embedding": seen, "picture.00": picture_tensor(opened.image)}
+        card |= {"picture": opened.name, "sha256": opened.digest}
+    return Style(name, S2PreST.fits, model, "", tensors, card)
 
 
 def as_picture(picture: str | Path | Picture) -> Picture:

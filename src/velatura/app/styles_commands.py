@@ -59,24 +59,55 @@ def remove(name: Name) -> None:
 
 
 @app.command()
-def export(name: Name, out: Annotated[Path, typer.Option(help="The style file to write.", show_default=False)]) -> None:
-    """Write a style to a file that others can import."""
-    _library().load(name).save(out)
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    format: Annotated[
+        str, typer.Option(help="style, or textual-inversion: for diffusers' load_textual_inversion.")
+    ] = "style",
+    token: Annotated[str, typer.Option(help="The word to use in prompts.", show_default="<NAME>")] = "",
+) -> None:
+    """Write a style to a file for others."""
+    from velatura.errors import SettingError, StyleError
+    from velatura.style.textual_inversion import save_textual_inversion
+    from velatura.style.word_map import WordMap
+
+    style = _library().load(name)
+    if format == "style":
+        style.save(out)
+    elif format == "textual-inversion":
+        if "embedding" not in style.tensors:
+            raise StyleError(
+                f"The style '{name}' does not say what its picture looks like to the model: fit it with "
+                "--method s2prest, or import it with --picture."
+            )
+        word = WordMap.of(style.tensors)(style.tensors["embedding"])[0]
+        save_textual_inversion(word, token or f"<{name}>", out)
+    else:
+        raise SettingError(f"The format must be style or textual-inversion, not '{format}'.")
     typer.echo(out)
 
 
 @app.command("import")
 def import_style(
-    file: Annotated[Path, typer.Argument(help="A style file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A style file, or InST's embeddings.pt.", show_default=False)],
     name: Annotated[str, typer.Option(help="Keep it under this name.", show_default="its own")] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="The style picture that embeddings.pt was fitted on.", show_default=False)
+    ] = None,
+    model: Annotated[str, typer.Option(help="The base model that embeddings.pt was fitted on.")] = "sd14",
     force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False,
 ) -> None:
-    """Take a style file into the library."""
+    """Take a style file into the library; a published pickle is read without running it."""
     from dataclasses import replace
 
+    from velatura.app.studio import imported_embeddings
     from velatura.style import Style
 
-    style = Style.load(file)
+    if file.suffix in (".pt", ".pth", ".bin"):
+        style = imported_embeddings(file, name or file.stem, picture, model)
+    else:
+        style = Style.load(file)
     style = replace(style, name=name) if name else style
     _library().add(style, replace=force)
     typer.echo(f"The style '{style.name}' is imported.")

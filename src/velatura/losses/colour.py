@@ -36,7 +36,8 @@ def transport_colours(pixels: Tensor, mean: Tensor, factor: Tensor, share: float
 
 def _symmetric_power(matrix: Tensor, exponent: float) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp(min=FLOOR**2) ** exponent) @ vectors.T
+    power: Tensor = vectors @ torch.diag(values.clamp(min=FLOOR**2) ** exponent) @ vectors.T
+    return power
 
 
 class ColourMoments:

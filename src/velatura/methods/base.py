@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
-from velatura.models.backbone import Backbone
 from velatura.memory import Memory
+from velatura.models.backbone import Backbone
 from velatura.picture import Picture, Sizing, plan_size
 from velatura.progress import Progress
 from velatura.style import Style
@@ -29,11 +29,22 @@ class Stylization:
 
 
 class Method(Protocol):
-    """Settings of one method; frozen. ``fits`` names the method whose styles it uses."""
+    """Settings of one method; frozen."""
 
-    name: ClassVar[str]
-    fits: ClassVar[str]
-    strength: float
+    @property
+    def name(self) -> str:
+        """What the method is called on the command line."""
+        ...
+
+    @property
+    def strength(self) -> float:
+        """0 (the content itself) to 1."""
+        ...
+
+    @property
+    def fits(self) -> str:
+        """The method whose styles it uses."""
+        ...
 
     def fit(
         self,

@@ -30,7 +30,8 @@ def canny_edges(pixels: Tensor, low: float = 0.0, high: float = 0.0) -> Tensor:
     thresholds = {"low_threshold": low, "high_threshold": high} if high > 0 else {}
     magnitude, kept = canny(unit, **thresholds)
     strength = kept if high > 0 else magnitude
-    return (1 - 2 * strength.clamp(0, 1)).expand(-1, 3, -1, -1)
+    drawn: Tensor = 1 - 2 * strength.clamp(0, 1)
+    return drawn.expand(-1, 3, -1, -1)
 
 
 @lru_cache(maxsize=1)

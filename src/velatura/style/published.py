@@ -76,9 +76,7 @@ def _reason(message: str) -> str:
     named = message.partition("GLOBAL ")[2].split()
     if named:
         return f"it asks for {named[0]}, which could run code"
-    if "weights_only" in message.lower() or "Unsupported" in message:
-        return "it asks for more than tensors, which could run code"
-    return "it is damaged or not a torch file"
+    return "it is damaged, no torch file, or asks for more than tensors, which could run code"
 
 
 def _affine(value: _Module, out: _Module, projection: _Module) -> WordMap:

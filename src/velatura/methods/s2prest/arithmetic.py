@@ -113,9 +113,7 @@ class Published:
         return Sizing(size, (PUBLISHED_SIDE, PUBLISHED_SIDE))
 
     def pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
-        """LANCZOS, horizontally first: newer Pillow would choose the order itself."""
-        rgb = image.convert("RGB").resize((working[0], image.height), Image.Resampling.LANCZOS)
-        return image_to_pixels(rgb.resize(working, Image.Resampling.LANCZOS))
+        return image_to_pixels(_resized(image.convert("RGB"), working))
 
     def style_pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
         return self.pixels(image, working)
@@ -142,7 +140,13 @@ class Published:
         """Truncated to bytes, then LANCZOS."""
         unit = ((pixels.detach().float().cpu() + 1) / 2).clamp(0, 1)
         array = (255 * unit[0].permute(1, 2, 0)).numpy().astype(np.uint8)
-        return Image.fromarray(array).resize(size, Image.Resampling.LANCZOS)
+        return _resized(Image.fromarray(array), size)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """LANCZOS, horizontally first: newer Pillow would choose the order itself."""
+    across = image.resize((size[0], image.height), Image.Resampling.LANCZOS)
+    return across.resize(size, Image.Resampling.LANCZOS)
 
 
 ARITHMETICS: dict[str, Arithmetic] = {"": Ours(), "original": Published()}

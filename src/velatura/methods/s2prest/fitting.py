@@ -29,7 +29,7 @@ from velatura.style.word_map import WordMap
 KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 CHECKED = 16  # noised views that the loss is checked on
 LEAST_SEEN = 0.3  # of a view must be inside the mask
-WARM_TOKEN = "painting"  # the word that a model without picture words starts from  # noqa: S105 (not a secret)
+WARM_TOKEN = "painting"  # the word that a model without picture words starts from
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class FitSettings:
     fit_batch: int = 8
     fit_views: int = 32
     fit_size: int = 0
-    fit_rate: float = 0.05
+    fit_rate: float = 0.2
     fit_check: int = 10
     fit_plateau: float = 0.002
     fit_patience: int = 4
@@ -88,7 +88,9 @@ def make_views(
     Raises StyleError when the mask (1, 1, H, W; 1 where the style counts) leaves too little to see.
     """
     height, width = pixels.shape[2:]
-    latents, embeddings, weights = [], [], []
+    latents: list[Tensor] = []
+    embeddings: list[Tensor] = []
+    weights: list[Tensor] = []
     for _ in range(20 * count):
         if len(latents) == count:
             break
@@ -196,7 +198,8 @@ def optimise(
     rate = settings.fit_rate * start.bias.square().mean().sqrt().item()
     # A step of Adam moves every entry alike: W's are shortened so that W moves a word as far as b does.
     reach = views.embeddings.abs().sum(1).mean().item()
-    groups = [{"params": [bias], "lr": rate}, {"params": [weight], "lr": rate / max(reach, 1.0)}]
+    rates = (rate, rate / max(reach, 1.0))
+    groups = [{"params": [parameter], "lr": own} for parameter, own in zip((bias, weight), rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
     first, curve, best = 0, [], start
     resumed = _State.load(checkpoint, belongs) if checkpoint else None
@@ -234,8 +237,8 @@ def optimise(
         chosen = views.at(torch.randint(len(views), (settings.fit_batch,), generator=drawing))
         timesteps = spread_timesteps(settings.fit_batch, count, drawing).to(backbone.device)
         noise = torch.randn(chosen.latents.shape, generator=drawing).to(backbone.device)
-        for group, own in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] = own["lr"] * 0.5 * (1 + math.cos(math.pi * step / settings.fit_steps))
+        for group, own in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = own * 0.5 * (1 + math.cos(math.pi * step / settings.fit_steps))
         loss = noise_loss(WordMap(weight, bias), chosen, timesteps, noise, backbone)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from velatura.diffusion.guidance import classifier_free
+from velatura.diffusion.guidance import classifier_free, conditional
+from velatura.diffusion.inversion import invert
 from velatura.diffusion.sampling import denoise
-from velatura.diffusion.schedules import ddim_levels, make_sampler, steps_of_strength
+from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, versions
@@ -32,6 +33,7 @@ from velatura.style.mixing import pictures_of
 from velatura.style.word_map import WordMap
 
 EDGE_SOURCES = ("canny", "hed", "none")
+INVERSIONS = ("ddim", "stochastic")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
 COMPUTED_MOST = 4  # contents that share a pass
 
@@ -71,7 +73,7 @@ class Start:
 
 @dataclass(frozen=True)
 class S2PreST(FitSettings):
-    """Settings of S2PreST; the defaults are the paper's.
+    """Settings of S2PreST; the numbers are the paper's, the inversion is ours.
 
     ``strength`` (0..1, its "style guidance weight") is the share of ``steps`` that is run.
     ``content_condition``, ``edge_condition`` and ``style_condition`` mix c_C, c_K and c_S; they sum to 1.
@@ -81,6 +83,8 @@ class S2PreST(FitSettings):
     the channel statistics of z_S first (1 in InST's notebook).
     ``edges`` is canny, hed, none, or the path of an edge picture; ``edge_threshold`` over 0 keeps only the Canny
     edges above it (and those connected to them above half of it), in full black.
+    ``inversion`` "stochastic" takes the noise that the model sees in the noised mix of content and edges, in one
+    call (the paper's, and compat's); "ddim" walks to it from the same mix, which keeps far more of the content.
     ``prompt`` holds "*"; ``negative_prompt`` is what guidance leads away from. ``size`` is the working length of
     the short side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
     """
@@ -102,6 +106,7 @@ class S2PreST(FitSettings):
     adain: float = 0.0
     edges: str = "canny"
     edge_threshold: float = 0.0
+    inversion: str = "ddim"
     size: int = 0
     sampler: str = "ddim"
     compat: str = ""
@@ -121,6 +126,8 @@ class S2PreST(FitSettings):
             raise SettingError(f"The edge_schedule must be {', '.join(EDGE_SCHEDULES)}, not '{self.edge_schedule}'.")
         if self.edges not in EDGE_SOURCES and not Path(self.edges).is_file():
             raise SettingError(f"edges must be {', '.join(EDGE_SOURCES)} or an edge picture, not '{self.edges}'.")
+        if self.inversion not in INVERSIONS:
+            raise SettingError(f"The inversion must be {' or '.join(INVERSIONS)}, not '{self.inversion}'.")
         if self.compat not in ARITHMETICS:
             raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
         if PLACEHOLDER not in self.prompt:
@@ -131,6 +138,11 @@ class S2PreST(FitSettings):
         if self.size and self.size < MIN_SIDE:
             raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
         steps_of_strength(self.steps, self.strength)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the noise is estimated in one call, as published, and not walked to."""
+        return self.inversion == "stochastic" or bool(self.compat)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -189,7 +201,7 @@ class S2PreST(FitSettings):
         entry = self.arithmetic.entry(backbone, self.steps, self.strength)
         latents = prepared.z_content
         if entry.run:
-            start = self.start(prepared, conditions, entry, backbone)
+            start = self.start(prepared, conditions, entry, backbone, progress)
             latents = self.denoised(start.latents, conditions, entry, backbone, progress)
         evaluations = (backbone.evaluations - before) / len(contents)
         results = []
@@ -307,13 +319,21 @@ class S2PreST(FitSettings):
             [conditions.content, conditions.edges, conditions.style], [content, edges, self.style_condition]
         )
 
-    def start(self, prepared: Prepared, conditions: Conditions, entry: Entry, backbone: Backbone) -> Start:
+    def start(
+        self, prepared: Prepared, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress
+    ) -> Start:
         """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
         mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
         noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
         edge_share = 0.0 if self.edges == "none" else self.edge_noise
-        noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
-        noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
+        if not self.stochastic:
+            seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
+            levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run)
+            noisy = invert(conditional(backbone, conditions.without), seen, levels, progress=progress).start
+            noise = noise_of(noisy, seen, entry.abar)
+        else:
+            noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
+            noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
         return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
 
     def denoised(
@@ -322,15 +342,11 @@ class S2PreST(FitSettings):
         """The last steps of DDIM with classifier-free guidance; the edge condition follows its schedule."""
         timesteps = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run).timesteps[::-1]
         last = max(1, len(timesteps) - 1)
-        shapes = {"constant": lambda p: 1.0, "falling": lambda p: 1 - p, "rising": lambda p: p}
-        weight = shapes[self.edge_schedule]
 
         def predict(x: Tensor, timestep: int) -> Tensor:
             passed = sum(t > timestep for t in timesteps) / last
-            guided = classifier_free(
-                backbone, self.condition(conditions, weight(passed)), conditions.without, self.guidance_scale
-            )
-            return guided(x, timestep)
+            condition = self.condition(conditions, edge_weight(self.edge_schedule, passed))
+            return classifier_free(backbone, condition, conditions.without, self.guidance_scale)(x, timestep)
 
         sampler = make_sampler(self.sampler, backbone.scheduler)
         return denoise(predict, latents, sampler, self.steps, entry.run, progress=progress)
@@ -363,6 +379,11 @@ class InST(S2PreST):
     edge_noise: float = 0.0
     style_latent: float = 0.0
     edges: str = "none"
+
+
+def edge_weight(schedule: str, passed: float) -> float:
+    """The edge condition's share of its setting when ``passed`` (0..1) of the steps are done."""
+    return {"constant": 1.0, "falling": 1 - passed, "rising": passed}[schedule]
 
 
 def joined(parts: Sequence[Prepared], device: torch.device) -> Prepared:

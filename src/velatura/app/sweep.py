@@ -1,0 +1,65 @@
+"""Contents times strengths: what one call of ``velatura stylize`` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from velatura.app.files import Destination, destinations
+from velatura.app.studio import Studio, configured
+from velatura.errors import SettingError
+from velatura.picture import open_picture, save_picture
+from velatura.picture.writing import picture_format
+
+TOGETHER = 4  # contents that are opened and stylised at a time
+LAYOUTS = ("flat", "paper")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Every file in the style at every strength (None: the method's own)."""
+
+    files: Sequence[Path]
+    styles: Mapping[str | Path, float]
+    method: str
+    settings: Mapping[str, Any]
+    strengths: Sequence[float | None]
+
+    def _settings(self, strength: float | None) -> dict[str, Any]:
+        return dict(self.settings) | ({} if strength is None else {"strength": strength})
+
+    def destinations(self, out: Path | None, layout: str) -> list[list[Destination]]:
+        """Where results go, a list for each strength. Raises SettingError for an unknown layout."""
+        chosen = layout or ("paper" if self.method in ("s2prest", "inst") and out is None else "flat")
+        if chosen not in LAYOUTS:
+            raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{layout}'.")
+        style = "+".join(Path(style).stem for style in self.styles)
+        strengths = [configured(self.method, self._settings(s)).strength for s in self.strengths]
+        return destinations(self.files, out, chosen, style, strengths)
+
+    def check(self, targets: Sequence[Sequence[Destination]]) -> None:
+        """Raise what can be known to be wrong before the model is loaded."""
+        for destination in (d for of_strength in targets for d in of_strength):
+            picture_format(destination.picture)
+
+    def run(
+        self,
+        studio: Studio,
+        targets: Sequence[Sequence[Destination]],
+        seed: int,
+        sidecar: bool,
+        say: Callable[[str], None],
+    ) -> Iterator[Path]:
+        """Make and save the results, few at a time; yields each picture's path."""
+        for first in range(0, len(self.files), TOGETHER):
+            contents = [open_picture(file) for file in self.files[first : first + TOGETHER]]
+            for note in (note for content in contents for note in content.notes):
+                say(note)
+            for strength, row in zip(self.strengths, targets, strict=True):
+                results = studio.stylize_all(contents, self.styles, seed, self.method, **self._settings(strength))
+                for result, target in zip(results, row[first : first + TOGETHER], strict=True):
+                    if target.edges is not None and "canny" in result.layers:
+                        save_picture(result.layers["canny"], target.edges, {})
+                    yield save_picture(result.picture, target.picture, result.manifest, result.alpha, sidecar)

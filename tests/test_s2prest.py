@@ -1,0 +1,334 @@
+"""S2PreST and InST: formulas in closed form, what must not change, fitting, and files of others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.conftest import smooth_image, smooth_pixels
+from tests.tiny_house import tiny_house
+from velatura.app.studio import Studio
+from velatura.errors import SettingError, StyleError
+from velatura.memory import Memory
+from velatura.methods import InST, S2PreST
+from velatura.methods.base import Stylization
+from velatura.methods.s2prest.arithmetic import adain, noised_mix
+from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
+from velatura.methods.s2prest.method import edge_weight
+from velatura.models.edges import canny_edges, hed_edges
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.progress import Silent
+from velatura.style import Style
+from velatura.style.mixing import mix_styles, pictures_of
+from velatura.style.published import read_published_embeddings
+from velatura.style.textual_inversion import save_textual_inversion
+from velatura.style.word_map import WordMap
+
+QUICK = S2PreST(
+    steps=6, strength=0.5, size=64, guidance_scale=3.0, fit_steps=4, fit_batch=2, fit_views=3, fit_check=2, fit_size=64
+)
+CONTENT = Picture.of(smooth_image(72, 96, 0), "content")
+STYLE = Picture.of(smooth_image(80, 80, 1), "style")
+
+
+@lru_cache(maxsize=1)
+def fitted() -> Style:
+    return QUICK.fit(STYLE, tiny_house(), "style", Silent())
+
+
+def run(method: S2PreST, contents: list[Picture], style: Style | None = None, seed: int = 0) -> list[Stylization]:
+    return method.stylize(contents, style or fitted(), tiny_house(), seed, Silent(), Memory())
+
+
+def array(stylization: Stylization) -> np.ndarray:
+    return np.asarray(stylization.picture).astype(int)
+
+
+def test_strength_zero_is_the_autoencoders_content() -> None:
+    backbone = tiny_house()
+    with torch.no_grad():
+        decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image, (88, 64))))
+    expected = np.asarray(pixels_to_image(decoded, CONTENT.size))
+    assert np.array_equal(array(run(dataclasses.replace(QUICK, strength=0.0), [CONTENT])[0]), expected)
+
+
+def test_strength_one_works_and_in_compat_too() -> None:
+    assert run(dataclasses.replace(QUICK, strength=1.0), [CONTENT])[0].picture.size == CONTENT.size
+    entry = dataclasses.replace(QUICK, compat="original", strength=1.0)
+    assert entry.arithmetic.entry(tiny_house(), 6, 1.0).timestep == 999
+
+
+@pytest.mark.parametrize("inversion", ["ddim", "stochastic"])
+def test_a_batch_gives_what_each_content_gives_alone(inversion: str) -> None:
+    method = dataclasses.replace(QUICK, inversion=inversion)
+    other = Picture.of(smooth_image(72, 96, 5), "other")
+    tall = Picture.of(smooth_image(96, 72, 6), "tall")
+    together = run(method, [CONTENT, tall, other])
+    for content, result in zip([CONTENT, tall, other], together, strict=True):
+        assert np.abs(array(run(method, [content])[0]) - array(result)).max() <= 1
+
+
+def test_inst_is_s2prest_without_edges_and_style_latent() -> None:
+    settings = dataclasses.asdict(QUICK)
+    plain = dict(content_condition=0, edge_condition=0, style_condition=1, edge_noise=0, style_latent=0, edges="none")
+    assert np.array_equal(
+        array(run(S2PreST(**{**settings, **plain}), [CONTENT])[0]),
+        array(run(InST(**{**settings, **plain}), [CONTENT])[0]),
+    )
+
+
+def test_memory_spares_what_a_sweep_repeats() -> None:
+    memory, backbone = Memory(), tiny_house()
+    for strength in (0.2, 0.4, 0.6):
+        method = dataclasses.replace(QUICK, strength=strength)
+        remembered = method.stylize([CONTENT], fitted(), backbone, 0, Silent(), memory)[0]
+        assert np.array_equal(array(remembered), array(run(method, [CONTENT])[0]))
+    assert memory.misses == 4  # content, edges, style, the empty text
+    assert memory.hits == 8
+
+
+@pytest.mark.parametrize("size", [(64, 64), (900, 150), (65, 97)])
+def test_contents_of_any_shape(size: tuple[int, int]) -> None:
+    gray = Picture.of(smooth_image(size[1], size[0], 3).convert("L").convert("RGB"), "gray")
+    assert run(dataclasses.replace(QUICK, steps=2), [gray])[0].picture.size == size
+
+
+def test_alpha_is_kept_and_edges_are_a_layer() -> None:
+    image = smooth_image(72, 96)
+    image.putalpha(77)
+    result = run(QUICK, [Picture.of(image, "clear")])[0]
+    assert result.alpha is not None and result.alpha.getextrema() == (77, 77)
+    assert result.layers["canny"].size == (96, 72)
+
+
+def test_edge_sources_schedules_and_mixes_change_the_result() -> None:
+    base = array(run(QUICK, [CONTENT])[0])
+    for change in (
+        {"edges": "none"},
+        {"edge_schedule": "falling"},
+        {"adain": 1.0},
+        {"content_condition": 0.3, "edge_condition": 0.3, "style_condition": 0.4},
+        {"negative_prompt": "a photo"},
+        {"prompt": "a bridge in the style of *"},
+    ):
+        assert not np.array_equal(array(run(dataclasses.replace(QUICK, **change), [CONTENT])[0]), base), change
+    assert [edge_weight(s, 0.25) for s in ("constant", "falling", "rising")] == [1.0, 0.75, 0.25]
+
+
+def test_an_edge_picture_of_ones_own(tmp_path: Path) -> None:
+    smooth_image(72, 96, 9).save(tmp_path / "edges.png")
+    own = run(dataclasses.replace(QUICK, edges=str(tmp_path / "edges.png")), [CONTENT])[0]
+    assert not np.array_equal(array(own), array(run(QUICK, [CONTENT])[0]))
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    backbone = tiny_house()
+    before = [value.clone() for part in backbone.networks() for value in part.state_dict().values()]
+    run(QUICK, [CONTENT])
+    QUICK.fit(STYLE, backbone, "again", Silent())
+    after = [value for part in backbone.networks() for value in part.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"prompt": "a painting"}, "lacks the placeholder"),
+        ({"content_condition": 0.9}, "sum to 1"),
+        ({"edges": "pencil"}, "edges must be"),
+        ({"edge_schedule": "sideways"}, "edge_schedule must be"),
+        ({"compat": "almost"}, "compat must be"),
+        ({"inversion": "guess"}, "inversion must be"),
+        ({"strength": 1.5}, "from 0 to 1"),
+        ({"vectors": 0}, "at least 1"),
+        ({"size": 8}, "too small"),
+    ],
+)
+def test_bad_settings_are_one_sentence(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        dataclasses.replace(QUICK, **change)
+
+
+def test_a_style_of_another_model_is_refused_by_name() -> None:
+    other = dataclasses.replace(fitted(), fingerprint="0" * 16, model="sd15")
+    with pytest.raises(StyleError, match="sd15, not on tiny"):
+        run(QUICK, [CONTENT], other)
+    wide = WordMap(torch.zeros(1, 768, 1380), torch.zeros(1, 768)).tensors()
+    with pytest.raises(StyleError, match="words of width 768"):
+        run(dataclasses.replace(QUICK, style_latent=0), [CONTENT], Style("x", "s2prest", "sd14", "", wide))
+
+
+def test_the_affine_map_is_the_published_module_without_dropout(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    to_v, to_out, last = nn.Linear(6, 8, bias=False), nn.Linear(8, 6), nn.Linear(6, 6)
+    embedding = torch.randn(3, 6)
+    with torch.no_grad():
+        expected = last(to_out(to_v(embedding)))
+        word_map = WordMap(
+            (last.weight @ to_out.weight @ to_v.weight)[None], (last.weight @ to_out.bias + last.bias)[None]
+        )
+        assert torch.allclose(word_map(embedding)[:, 0], expected, atol=1e-5)
+    halves = WordMap.mixed([word_map, WordMap(-word_map.weight, -word_map.bias)], [0.5, 0.5])
+    assert halves(embedding).abs().max() < 1e-6
+
+
+def test_adain_gives_the_other_latents_statistics_and_nothing_at_share_zero() -> None:
+    own, other = torch.randn(2, 4, 9, 9), 3 * torch.randn(2, 4, 9, 9) + 1
+    moved = adain(own, other, 1.0)
+    assert torch.allclose(moved.mean((2, 3)), other.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(moved.std((2, 3)), other.std((2, 3)), atol=1e-3)
+    assert torch.equal(adain(own, other, 0.0), own)
+
+
+def test_one_shared_noise_keeps_its_size_in_the_mix() -> None:
+    noise = torch.randn(1, 4, 32, 32)
+    mixed = noised_mix(torch.zeros_like(noise), torch.zeros_like(noise), (noise, noise), 0.36, 0.5)
+    assert torch.allclose(mixed, 0.8 * noise, atol=1e-6)
+
+
+def test_timesteps_cover_every_band() -> None:
+    times = spread_timesteps(10, 1000, torch.Generator().manual_seed(0))
+    assert sorted((times // 100).tolist()) == list(range(10))
+
+
+def test_a_plateau_is_no_gain_over_the_last_checks() -> None:
+    assert not plateaued([3, 2, 1], 0.01, 4)
+    assert not plateaued([10, 9, 8, 7, 6, 5, 4], 0.01, 3)
+    assert plateaued([10, 5, 5, 5, 5, 5], 0.01, 3)
+
+
+def test_a_fit_starts_from_the_models_own_word_and_does_not_end_above_it() -> None:
+    backbone = tiny_house()
+    seen = backbone.see(image_to_pixels(STYLE.image))
+    own = backbone.word_of(seen)
+    assert own is not None
+    for spread in (0.0, 0.5, 1.0):
+        start = warm_start(dataclasses.replace(QUICK, fit_spread=spread), seen, backbone)
+        assert torch.allclose(start(seen), own, atol=1e-5)
+    curve = fitted().card["loss"]
+    assert min(loss for _, loss in curve) <= curve[0][1]
+
+
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def track(self, items, what):  # type: ignore[no-untyped-def]
+            for index, item in enumerate(items):
+                if index == 3:
+                    raise KeyboardInterrupt
+                yield item
+
+    checkpoint = tmp_path / "fits" / "style.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        QUICK.fit(STYLE, tiny_house(), "style", Impatient(), checkpoint=checkpoint)
+    assert checkpoint.is_file()
+    resumed = QUICK.fit(STYLE, tiny_house(), "style", Silent(), checkpoint=checkpoint)
+    assert [step for step, _ in resumed.card["loss"]] == [0, 2, 4]
+    assert not checkpoint.exists()
+    assert resumed.card["loss"][:2] == fitted().card["loss"][:2]
+
+
+def test_a_style_mask_keeps_what_is_black_out_of_the_style() -> None:
+    half = Image.new("L", (80, 80), 0)
+    half.paste(255, (0, 0, 80, 50))
+    mask = Picture.of(half.convert("RGB"), "mask")
+    defaced = STYLE.image.copy()
+    defaced.paste((255, 0, 0), (0, 50, 80, 80))
+    kept, also = (
+        QUICK.fit(Picture.of(image, "s"), tiny_house(), "s", Silent(), mask=mask) for image in (STYLE.image, defaced)
+    )
+    assert torch.equal(kept.tensors["embedding"], also.tensors["embedding"])
+    assert torch.allclose(kept.tensors["word.bias"], also.tensors["word.bias"], atol=1e-6)
+    with pytest.raises(StyleError, match="black everywhere"):
+        black = Picture.of(Image.new("RGB", (80, 80)), "black")
+        QUICK.fit(STYLE, tiny_house(), "s", Silent(), mask=black)
+
+
+def test_mixing_styles_is_linear_in_the_token_space() -> None:
+    second = QUICK.fit(CONTENT, tiny_house(), "other", Silent())
+    mixed = mix_styles([(fitted(), 3.0), (second, 1.0)])
+    seen = torch.randn(1, 1380)
+    first, other, both = (WordMap.of(style.tensors)(seen) for style in (fitted(), second, mixed))
+    assert torch.allclose(both, 0.75 * first + 0.25 * other, atol=1e-4)
+    assert [share for _, share in pictures_of(mixed)] == [0.75, 0.25]
+    assert mix_styles([(fitted(), 2.0)]) is fitted()
+    with pytest.raises(SettingError, match="must not be negative"):
+        mix_styles([(fitted(), -1.0), (second, 2.0)])
+
+
+def test_several_vectors_fill_consecutive_places() -> None:
+    method = dataclasses.replace(QUICK, vectors=3)
+    style = method.fit(STYLE, tiny_house(), "three", Silent())
+    assert style.tensors["word.bias"].shape == (3, 32)
+    assert run(method, [CONTENT], style)[0].picture.size == CONTENT.size
+
+
+def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self):  # type: ignore[no-untyped-def]
+            return Path.touch, (marker,)
+
+    torch.save({"attention": Hostile()}, tmp_path / "embeddings.pt")
+    with pytest.raises(StyleError, match="could run code"):
+        read_published_embeddings(tmp_path / "embeddings.pt")
+    assert not marker.exists()
+    torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(StyleError, match="no InST inversion module"):
+        read_published_embeddings(tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("no pickle")
+    with pytest.raises(StyleError, match="damaged"):
+        read_published_embeddings(tmp_path / "text.pt")
+
+
+def test_plain_diffusers_loads_an_exported_word(tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    backbone = tiny_house()
+    path = tmp_path / "word.safetensors"
+    words = WordMap.of(fitted().tensors)(fitted().tensors["embedding"])
+    save_textual_inversion(words[0], "<dusk>", path)
+    from diffusers import StableDiffusionPipeline
+
+    backbone.pipeline.save_pretrained(tmp_path / "model")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, image_encoder=None)
+    pipeline.load_textual_inversion(str(path))
+    assert isinstance(pipeline.tokenizer, CLIPTokenizer)
+    token = pipeline.tokenizer.convert_tokens_to_ids("<dusk>")
+    embedding = pipeline.text_encoder.get_input_embeddings().weight[token]
+    assert torch.allclose(embedding, words[0, 0], atol=1e-6)
+    ids = pipeline.tokenizer("<dusk>", padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        states = pipeline.text_encoder(ids).last_hidden_state
+    assert torch.allclose(states[:, :2], backbone.text(["*"], words).states[:, :2], atol=1e-4)
+
+
+def test_edges_are_dark_on_white() -> None:
+    square = torch.full((1, 3, 64, 64), -1.0)
+    square[:, :, 16:48, 16:48] = 1.0
+    for edges in (canny_edges(square), canny_edges(square, 0.1, 0.2), hed_edges(square)):
+        assert edges.shape == square.shape and edges.min() >= -1 and edges.max() <= 1
+        assert edges[..., 14:18, 24:40].min() < 0 and edges[..., 2:6, 2:6].mean() > 0.5
+    assert canny_edges(smooth_pixels(seed=0) * 0).mean() > 0.99
+
+
+def test_the_studio_fits_once_for_all_strengths(tmp_path: Path) -> None:
+    studio = Studio(library_folder=tmp_path / "styles")
+    studio._backbone = tiny_house()
+    STYLE.image.save(tmp_path / "style.png")
+    settings = {k: v for k, v in dataclasses.asdict(QUICK).items() if k != "strength"}
+    results = [
+        studio.stylize(CONTENT, tmp_path / "style.png", 0, "s2prest", **{**settings, "strength": s}) for s in (0.3, 0.6)
+    ]
+    assert not np.array_equal(array(results[0]), array(results[1]))
+    json.dumps(results[0].manifest)
+    fits = [key for key in studio.memory._kept if isinstance(key, tuple) and key[0] == "s2prest"]
+    assert len(fits) == 1
