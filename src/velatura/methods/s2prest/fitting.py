@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,9 @@ def spread_timesteps(count: int, timesteps: int, generator: torch.Generator) -> 
     return (bands * timesteps / count).long().clamp(max=timesteps - 1)[torch.randperm(count, generator=generator)]
 
 
-def noise_loss(word_map: WordMap, views: Views, timesteps: Tensor, noise: Tensor, backbone: Backbone) -> Tensor:
+def noise_loss(
+    word_map: Callable[[Tensor], Tensor], views: Views, timesteps: Tensor, noise: Tensor, backbone: Backbone
+) -> Tensor:
     """Mean squared error of the noise predicted in noised views under their own words (InST, eq. 4)."""
     abars = backbone.alphas_cumprod[timesteps.cpu()]
     noisy = torch.cat(
