@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.test_parity import PARITY, needs_recordings, off
 from velatura.memory import Memory
 from velatura.methods.s2prest import S2PreST
-from velatura.methods.s2prest.method import Conditions, Prepared, Start
+from velatura.methods.s2prest.quantities import Conditions, Prepared, Start
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
 from velatura.picture import open_picture

@@ -22,7 +22,7 @@ from velatura.methods import InST, S2PreST
 from velatura.methods.base import Stylization
 from velatura.methods.s2prest.arithmetic import adain, noised_mix
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
-from velatura.methods.s2prest.method import edge_weight
+from velatura.methods.s2prest.quantities import edge_weight
 from velatura.models.edges import canny_edges, hed_edges
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent

@@ -84,3 +84,26 @@ def usual_sizing(size: tuple[int, int], asked: int, backbone: Backbone) -> Sizin
 def versions() -> dict[str, str]:
     """Versions of what decides about the numbers, for manifests and cards."""
     return {name: metadata.version(name) for name in ("velatura", "torch", "diffusers", "transformers")}
+
+
+def manifest_of(
+    method: str,
+    settings: Mapping[str, Any],
+    content: Picture,
+    style: Style,
+    backbone: Backbone,
+    seed: int,
+    working: tuple[int, int],
+) -> dict[str, Any]:
+    """All that is needed to make a result again."""
+    return {
+        "method": method,
+        "model": backbone.name,
+        "model_fingerprint": backbone.fingerprint,
+        "settings": dict(settings),
+        "seed": seed,
+        "working_size": list(working),
+        "content": {"name": content.name, "sha256": content.digest},
+        "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
+        "versions": versions(),
+    }

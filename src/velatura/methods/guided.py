@@ -25,7 +25,7 @@ from velatura.losses.colour import transport_colours
 from velatura.losses.statistics import style_statistics
 from velatura.losses.vgg import CONTENT_LAYER
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, usual_sizing, versions
+from velatura.methods.base import Stylization, manifest_of, usual_sizing, versions
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
@@ -167,18 +167,8 @@ class Guided:
             )
             decoded = backbone.decode(result)
         settings = {**asdict(self), "weights": dict(self.weights)}
-        manifest = {
-            "method": self.name,
-            "model": backbone.name,
-            "model_fingerprint": backbone.fingerprint,
-            "settings": settings,
-            "seed": seed,
-            "working_size": list(sizing.working),
-            "content": {"name": content.name, "sha256": content.digest},
-            "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
-            "features": trunk.source,
-            "versions": versions(),
-        }
+        made = manifest_of(self.name, settings, content, style, backbone, seed, sizing.working)
+        manifest = {**made, "features": trunk.source}
         return Stylization(pixels_to_image(decoded, sizing.original), content.alpha, scores=values, manifest=manifest)
 
     def statistics(self, style: Style, device: torch.device) -> StyleStatistics:

@@ -20,9 +20,10 @@ from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, versions
+from velatura.methods.base import Stylization, manifest_of
 from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, adain, noised_mix
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
+from velatura.methods.s2prest.quantities import Conditions, Prepared, Start, edge_weight, joined
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.edges import canny_edges, hed_edges
 from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image
@@ -36,39 +37,6 @@ EDGE_SOURCES = ("canny", "hed", "none")
 INVERSIONS = ("ddim", "stochastic")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
 COMPUTED_MOST = 4  # contents that share a pass
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What does not depend on the strength, of one content: latents z, edge picture, embeddings, what is drawn."""
-
-    z_content: Tensor
-    z_edges: Tensor
-    z_style: Tensor
-    sees_content: Tensor
-    sees_edges: Tensor
-    edges: Tensor
-    draws: Draws
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Text states under the words of content, edges and style, and without a word's guidance."""
-
-    content: Condition
-    edges: Condition
-    style: Condition
-    without: Condition
-
-
-@dataclass(frozen=True)
-class Start:
-    """The way to the start latent: z_mix, the noised mix x, the noise that the model sees in it, the latent."""
-
-    mixed: Tensor
-    noisy: Tensor
-    noise: Tensor
-    latents: Tensor
 
 
 @dataclass(frozen=True)
@@ -207,7 +175,7 @@ class S2PreST(FitSettings):
         results = []
         for index, content in enumerate(contents):
             pixels = backbone.decode(latents[index : index + 1])
-            manifest = self._manifest(content, style, backbone, seed, working)
+            manifest = manifest_of(self.name, asdict(self), content, style, backbone, seed, working)
             results.append(
                 Stylization(
                     self.arithmetic.image(pixels, content.size),
@@ -351,21 +319,6 @@ class S2PreST(FitSettings):
         sampler = make_sampler(self.sampler, backbone.scheduler)
         return denoise(predict, latents, sampler, self.steps, entry.run, progress=progress)
 
-    def _manifest(
-        self, content: Picture, style: Style, backbone: Backbone, seed: int, working: tuple[int, int]
-    ) -> dict[str, object]:
-        return {
-            "method": self.name,
-            "model": backbone.name,
-            "model_fingerprint": backbone.fingerprint,
-            "settings": asdict(self),
-            "seed": seed,
-            "working_size": list(working),
-            "content": {"name": content.name, "sha256": content.digest},
-            "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
-            "versions": versions(),
-        }
-
 
 @dataclass(frozen=True)
 class InST(S2PreST):
@@ -379,19 +332,3 @@ class InST(S2PreST):
     edge_noise: float = 0.0
     style_latent: float = 0.0
     edges: str = "none"
-
-
-def edge_weight(schedule: str, passed: float) -> float:
-    """The edge condition's share of its setting when ``passed`` (0..1) of the steps are done."""
-    return {"constant": 1.0, "falling": 1 - passed, "rising": passed}[schedule]
-
-
-def joined(parts: Sequence[Prepared], device: torch.device) -> Prepared:
-    """Several contents as one batch."""
-
-    def stacked(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts]).to(device)
-
-    draws = Draws(torch.cat([part.draws.content for part in parts]), torch.cat([part.draws.edges for part in parts]))
-    names = ("z_content", "z_edges", "z_style", "sees_content", "sees_edges", "edges")
-    return Prepared(**{name: stacked(name) for name in names}, draws=draws)
