@@ -201,3 +201,50 @@ def test_an_interruption_leaves_nothing_half_written(
     call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out / "a.png", "--model", model]
     assert run(monkeypatch, *call, *QUICK) == 130
     assert not out.exists()
+
+
+FIT = ["--set", "fit_steps=2", "--set", "fit_size=64", "--device", "cpu", "--dtype", "fp32"]
+
+
+def test_s2prest_sweeps_strengths_in_the_papers_layout(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smooth_image(64, 64, 4).save(tmp_path / "mask.png")
+    fast = ["--set", "fit_views=2", "--set", "fit_batch=1"]
+    call = ["fit", "style.png", "--method", "s2prest", "--name", "dusk", "--style-mask", "mask.png", "--model", model]
+    assert run(monkeypatch, *call, *FIT, *fast) == 0
+    call = ["stylize", "pictures", "--method", "s2prest", "--style", "dusk", "--model", model, *QUICK]
+    assert run(monkeypatch, *call, "--strength", "0.25,0.5") == 0
+    made = sorted(str(path.relative_to(tmp_path / "results")) for path in (tmp_path / "results").rglob("*.png"))
+    assert made == [
+        f"dusk/wt_{s}/{kind}/{name}.png" for s in (0.25, 0.5) for kind in ("canny", "stylized") for name in "ab"
+    ]
+    assert read_manifest(tmp_path / "results/dusk/wt_0.25/stylized/a.png")["settings"]["strength"] == 0.25
+    flat = ["stylize", "pictures/a.jpg", "--method", "inst", "--style", "dusk", "--out", "o.png", "--model", model]
+    assert run(monkeypatch, *flat, *QUICK) == 0 and (tmp_path / "o.png").is_file()
+    export = ["styles", "export", "dusk", "--format", "textual-inversion", "--out", "word.safetensors"]
+    assert run(monkeypatch, *export) == 0 and (tmp_path / "word.safetensors").is_file()
+    assert run(monkeypatch, "styles", "export", "dusk", "--format", "lora", "--out", "x.safetensors") == 2
+
+
+def test_masks_and_regions_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "mask", "pictures/b.png", "--box", "10,10,60,60", "--feather", "2", "--out", "m.png") == 0
+    assert open_picture("m.png").size == open_picture("pictures/b.png").size
+    assert run(monkeypatch, "mask", "pictures/b.png", "--point", "30,30", "--point", "40,30", "--out", "n.png") == 0
+    assert run(monkeypatch, "mask", "pictures/b.png") == 2
+    assert run(monkeypatch, "mask", "pictures/b.png", "--box", "1,2,3", "--out", "x.png") == 2
+    fit = ["fit", "style.png", "--method", "diffstyler", "--name", "glow", "--model", model, *FIT]
+    assert run(monkeypatch, *fit) == 0
+    stylize = ["stylize", "pictures/b.png", "--method", "diffstyler", "--model", model, *QUICK, "--out", "out.png"]
+    assert run(monkeypatch, *stylize, "--region", "m.png=glow", "--region", "box:0,0,30,30=glow") == 0
+    assert len(read_manifest(tmp_path / "out.png")["regions"]) == 2
+    assert run(monkeypatch, *stylize, "--style", "glow", "--region", "m.png=glow") == 2
+    assert run(monkeypatch, "styles", "export", "glow", "--format", "lora", "--out", "lora.safetensors") == 0
+    assert (
+        run(monkeypatch, "styles", "import", "lora.safetensors", "--lora", "painting of <sss>", "--name", "back") == 0
+    )
+    assert run(monkeypatch, *stylize, "--style", "back") == 0

@@ -18,6 +18,7 @@ from velatura.methods.guided import Guided, normalised
 from velatura.models.perceptual import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
+from velatura.regions import Region
 from velatura.style import Style
 
 CONTENT, STYLE = Picture.of(smooth_image(72, 96), "content"), Picture.of(smooth_image(64, 64, 1), "style")
@@ -29,7 +30,7 @@ def fitted(method: Guided = QUICK) -> Style:
 
 
 def result(method: Guided, seed: int = 0, style: Style | None = None) -> np.ndarray:
-    stylization = method.stylize([CONTENT], style or fitted(), tiny_house(), seed, Silent(), Memory())[0]
+    stylization = method.stylize([CONTENT], [Region(style or fitted())], tiny_house(), seed, Silent(), Memory())[0]
     return np.asarray(stylization.picture).astype(int)
 
 
@@ -46,7 +47,7 @@ def test_the_result_has_the_contents_size_and_alpha() -> None:
     image = smooth_image(75, 101)
     image.putalpha(100)
     content = Picture.of(image, "clear")
-    stylization = QUICK.stylize([content], fitted(), tiny_house(), 0, Silent(), Memory())[0]
+    stylization = QUICK.stylize([content], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
     assert stylization.picture.size == (101, 75)
     assert stylization.alpha is not None and stylization.alpha.getextrema() == (100, 100)
 
@@ -105,7 +106,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_the_manifest_says_how_to_make_it_again() -> None:
-    manifest = QUICK.stylize([CONTENT], fitted(), tiny_house(), 7, Silent(), Memory())[0].manifest
+    manifest = QUICK.stylize([CONTENT], [Region(fitted())], tiny_house(), 7, Silent(), Memory())[0].manifest
     assert manifest["seed"] == 7 and manifest["content"]["sha256"] == CONTENT.digest
     assert manifest["style"]["sha256"] == STYLE.digest and manifest["features"] == "hed"
     again = Guided(**manifest["settings"])

@@ -26,6 +26,7 @@ from velatura.methods.s2prest.quantities import edge_weight
 from velatura.models.edges import canny_edges, hed_edges
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
+from velatura.regions import Region
 from velatura.style import Style
 from velatura.style.mixing import mix_styles, pictures_of
 from velatura.style.published import read_published_embeddings
@@ -45,7 +46,7 @@ def fitted() -> Style:
 
 
 def run(method: S2PreST, contents: list[Picture], style: Style | None = None, seed: int = 0) -> list[Stylization]:
-    return method.stylize(contents, style or fitted(), tiny_house(), seed, Silent(), Memory())
+    return method.stylize(contents, [Region(style or fitted())], tiny_house(), seed, Silent(), Memory())
 
 
 def array(stylization: Stylization) -> np.ndarray:
@@ -89,7 +90,7 @@ def test_memory_spares_what_a_sweep_repeats() -> None:
     memory, backbone = Memory(), tiny_house()
     for strength in (0.2, 0.4, 0.6):
         method = dataclasses.replace(QUICK, strength=strength)
-        remembered = method.stylize([CONTENT], fitted(), backbone, 0, Silent(), memory)[0]
+        remembered = method.stylize([CONTENT], [Region(fitted())], backbone, 0, Silent(), memory)[0]
         assert np.array_equal(array(remembered), array(run(method, [CONTENT])[0]))
     assert memory.misses == 4  # content, edges, style, the empty text
     assert memory.hits == 8

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from velatura.app import models_commands, styles_commands, train_commands
+from velatura.app import mask_command, models_commands, styles_commands, train_commands
 from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Settings, parse_settings
 from velatura.app.terminal import TerminalProgress, console
 from velatura.errors import VelaturaError
@@ -25,17 +25,26 @@ app = typer.Typer(
 app.add_typer(styles_commands.app, name="styles")
 app.add_typer(train_commands.app, name="train-house")
 app.command("models")(models_commands.models)
+app.command("mask")(mask_command.mask)
 
 
 @app.command()
 def stylize(
     contents: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
     style: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="A style picture or a fitted style's name; NAME=WEIGHT, repeated, mixes several.", show_default=False
         ),
-    ],
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="WHERE=STYLE for diffstyler, repeatable, later over earlier; WHERE is a mask picture, "
+            "box:x0,y0,x1,y1, point:x,y;x,y or text:words.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A picture file for one result, a folder for several.", show_default="stylized.png, results"),
@@ -65,12 +74,14 @@ def stylize(
 ) -> None:
     """Put a style on photos."""
     from velatura.app.files import content_files
-    from velatura.app.options import parse_strengths, parse_styles
+    from velatura.app.options import parse_regions, parse_strengths, parse_styles
     from velatura.app.sweep import Sweep
 
     named = {"steps": steps, "size": size}
     settings = parse_settings(method, setting, loss) | {k: v for k, v in named.items() if v is not None}
-    sweep = Sweep(content_files(contents), parse_styles(style), method, settings, parse_strengths(strength))
+    where = parse_regions(region or [], method)
+    files = content_files(contents)
+    sweep = Sweep(files, parse_styles(style or [], where), where, method, settings, parse_strengths(strength))
     targets = sweep.destinations(out, layout)
     sweep.check(targets)
     from velatura.app.studio import Studio

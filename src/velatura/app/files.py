@@ -60,11 +60,16 @@ def destinations(
             [Destination(p.with_name(f"{p.stem}-wt_{strength:g}{p.suffix}") if several else p) for p in paths]
             for strength in strengths
         ]
-    contents = {file.resolve() for file in files}
-    for destination in (d for of_strength in found for d in of_strength):
-        if destination.picture.resolve() in contents:
-            raise PictureError(f"{destination.picture} is the content itself and would be lost: choose another --out.")
+    refuse_contents([destination.picture for of_strength in found for destination in of_strength], files)
     return found
+
+
+def refuse_contents(targets: Sequence[Path], files: Sequence[Path]) -> None:
+    """Raise PictureError where a result would take the place of a content."""
+    contents = {file.resolve() for file in files}
+    for target in targets:
+        if target.resolve() in contents:
+            raise PictureError(f"{target} is the content itself and would be lost: choose another --out.")
 
 
 def _names(files: Sequence[Path]) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 from velatura.errors import SettingError
 
-MethodName = Annotated[str, typer.Option(help="The method: guided, s2prest or inst.")]
+MethodName = Annotated[str, typer.Option(help="The method: guided, s2prest, inst or diffstyler.")]
 Model = Annotated[str, typer.Option(help="house, sd14, sd15, sd21, sdxl, a folder, a file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
@@ -67,8 +67,20 @@ def parse_strengths(text: str | None) -> list[float | None]:
     return [_as(float, part.strip(), "--strength") for part in text.split(",")]
 
 
-def parse_styles(entries: list[str]) -> dict[str | Path, float]:
-    """Styles with weights from "NAME" or "NAME=WEIGHT". Raises SettingError for a style named twice."""
+def parse_regions(entries: list[str], method: str) -> list[tuple[str, str]]:
+    """Pairs of where and style from "WHERE=STYLE". Raises SettingError for other texts and methods."""
+    if entries and method != "diffstyler":
+        raise SettingError(f"The method {method} has no regions yet: use --method diffstyler with --region.")
+    return _pairs(entries, "--region")
+
+
+def parse_styles(entries: list[str], regions: list[tuple[str, str]]) -> dict[str | Path, float]:
+    """Styles with weights from "NAME" or "NAME=WEIGHT".
+
+    Raises SettingError for a style named twice, and for both or neither of styles and ``regions``.
+    """
+    if bool(entries) == bool(regions):
+        raise SettingError("Say --style NAME for the whole picture, or --region WHERE=STYLE, and not both.")
     styles: dict[str | Path, float] = {}
     for entry in entries:
         name, equals, weight = entry.rpartition("=")

@@ -10,12 +10,14 @@ from typing import Any
 from velatura.app.home import home
 from velatura.errors import SettingError
 from velatura.memory import Memory
-from velatura.methods import Method, S2PreST, Stylization, method_of
+from velatura.methods import DiffStyler, Method, S2PreST, Stylization, method_of
+from velatura.models.adapters import read_lora
 from velatura.models.catalogue import HOUSE
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
 from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.progress import Progress, Silent
+from velatura.regions import Query, Region, parse_query
 from velatura.style import Style, StyleLibrary
 from velatura.style.mixing import mix_styles, picture_tensor
 from velatura.style.published import read_published_embeddings
@@ -110,7 +112,27 @@ class Studio:
         opened = [as_picture(content) for content in contents]
         choices = style.items() if isinstance(style, Mapping) else [(style, 1.0)]
         chosen = mix_styles([(self.style(choice, configuration), weight) for choice, weight in choices])
-        return configuration.stylize(opened, chosen, self.backbone, seed, self.progress, self.memory)
+        return configuration.stylize(opened, [Region(chosen)], self.backbone, seed, self.progress, self.memory)
+
+    def stylize_regions(
+        self,
+        content: str | Path | Picture,
+        regions: Sequence[tuple[str | Path | Query, str | Path | Style]],
+        seed: int = 0,
+        method: str = "diffstyler",
+        **settings: Any,
+    ) -> Stylization:
+        """Put styles where queries say: pairs of a query (a mask picture's path, "box:x0,y0,x1,y1", "point:x,y",
+        "text:words") and a style. Later regions lie over earlier ones; outside all of them the content is kept.
+        """
+        configuration = configured(method, settings)
+        queries = [parse_query(str(where)) if isinstance(where, str | Path) else where for where, _ in regions]
+        styles = [self.style(style, configuration) for _, style in regions]
+        chosen = [Region(style, query) for query, style in zip(queries, styles, strict=True)]
+        if not chosen:
+            raise SettingError("There is no region: give at least one.")
+        backbone = self.backbone
+        return configuration.stylize([as_picture(content)], chosen, backbone, seed, self.progress, self.memory)[0]
 
 
 def imported_embeddings(file: Path, name: str, picture: Path | None, model: str) -> Style:
@@ -127,6 +149,14 @@ def imported_embeddings(file: Path, name: str, picture: Path | None, model: str)
         tensors |= {"embedding": seen, "picture.00": picture_tensor(opened.image)}
         card |= {"picture": opened.name, "sha256": opened.digest}
     return Style(name, S2PreST.fits, model, "", tensors, card)
+
+
+def imported_lora(file: Path, name: str, prompt: str, model: str) -> Style:
+    """A LoRA file (diffusers', kohya's or the published trainer's) as a style that was fitted under ``prompt``.
+
+    Whether it fits the base model is checked when it is used. Raises StyleError for another or a hostile file.
+    """
+    return Style(name, DiffStyler.fits, model, "", read_lora(file), {"imported": file.name, "prompt": prompt})
 
 
 def as_picture(picture: str | Path | Picture) -> Picture:

@@ -63,12 +63,14 @@ def export(
     name: Name,
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     format: Annotated[
-        str, typer.Option(help="style, or textual-inversion: for diffusers' load_textual_inversion.")
+        str,
+        typer.Option(help="style; for diffusers: textual-inversion, lora."),
     ] = "style",
     token: Annotated[str, typer.Option(help="The word to use in prompts.", show_default="<NAME>")] = "",
 ) -> None:
     """Write a style to a file for others."""
     from velatura.errors import SettingError, StyleError
+    from velatura.models.adapters import save_lora
     from velatura.style.textual_inversion import save_textual_inversion
     from velatura.style.word_map import WordMap
 
@@ -83,28 +85,36 @@ def export(
             )
         word = WordMap.of(style.tensors)(style.tensors["embedding"])[0]
         save_textual_inversion(word, token or f"<{name}>", out)
+    elif format == "lora":
+        save_lora(style.tensors, out)
     else:
-        raise SettingError(f"The format must be style or textual-inversion, not '{format}'.")
+        raise SettingError(f"The format must be style, textual-inversion or lora, not '{format}'.")
     typer.echo(out)
 
 
 @app.command("import")
 def import_style(
-    file: Annotated[Path, typer.Argument(help="A style file, or InST's embeddings.pt.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A style file, InST's embeddings.pt, or a LoRA.", show_default=False)],
     name: Annotated[str, typer.Option(help="Keep it under this name.", show_default="its own")] = "",
     picture: Annotated[
         Path | None, typer.Option(help="The style picture that embeddings.pt was fitted on.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(help="The base model that embeddings.pt was fitted on.")] = "sd14",
+    model: Annotated[str, typer.Option(help="The base model that embeddings or LoRA were fitted on.")] = "sd14",
+    lora: Annotated[
+        str | None,
+        typer.Option(help="The file is a LoRA, fitted under this prompt.", metavar="PROMPT", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False,
 ) -> None:
     """Take a style file into the library; a published pickle is read without running it."""
     from dataclasses import replace
 
-    from velatura.app.studio import imported_embeddings
+    from velatura.app.studio import imported_embeddings, imported_lora
     from velatura.style import Style
 
-    if file.suffix in (".pt", ".pth", ".bin"):
+    if lora is not None:
+        style = imported_lora(file, name or file.stem, lora, model)
+    elif file.suffix in (".pt", ".pth", ".bin"):
         style = imported_embeddings(file, name or file.stem, picture, model)
     else:
         style = Style.load(file)

@@ -10,7 +10,8 @@ from typing import Any
 from velatura.app.files import Destination, destinations
 from velatura.app.studio import Studio, configured
 from velatura.errors import SettingError
-from velatura.picture import open_picture, save_picture
+from velatura.methods import Stylization
+from velatura.picture import Picture, open_picture, save_picture
 from velatura.picture.writing import picture_format
 
 TOGETHER = 4  # contents that are opened and stylised at a time
@@ -23,6 +24,7 @@ class Sweep:
 
     files: Sequence[Path]
     styles: Mapping[str | Path, float]
+    regions: Sequence[tuple[str, str]]
     method: str
     settings: Mapping[str, Any]
     strengths: Sequence[float | None]
@@ -35,7 +37,8 @@ class Sweep:
         chosen = layout or ("paper" if self.method in ("s2prest", "inst") and out is None else "flat")
         if chosen not in LAYOUTS:
             raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{layout}'.")
-        style = "+".join(Path(style).stem for style in self.styles)
+        named = [*self.styles, *(style for _, style in self.regions)]
+        style = "+".join(Path(style).stem for style in named)
         strengths = [configured(self.method, self._settings(s)).strength for s in self.strengths]
         return destinations(self.files, out, chosen, style, strengths)
 
@@ -43,6 +46,13 @@ class Sweep:
         """Raise what can be known to be wrong before the model is loaded."""
         for destination in (d for of_strength in targets for d in of_strength):
             picture_format(destination.picture)
+
+    def _results(
+        self, studio: Studio, contents: Sequence[Picture], seed: int, settings: Mapping[str, Any]
+    ) -> list[Stylization]:
+        if not self.regions:
+            return studio.stylize_all(contents, self.styles, seed, self.method, **settings)
+        return [studio.stylize_regions(content, self.regions, seed, self.method, **settings) for content in contents]
 
     def run(
         self,
@@ -58,7 +68,7 @@ class Sweep:
             for note in (note for content in contents for note in content.notes):
                 say(note)
             for strength, row in zip(self.strengths, targets, strict=True):
-                results = studio.stylize_all(contents, self.styles, seed, self.method, **self._settings(strength))
+                results = self._results(studio, contents, seed, self._settings(strength))
                 for result, target in zip(results, row[first : first + TOGETHER], strict=True):
                     if target.edges is not None and "canny" in result.layers:
                         save_picture(result.layers["canny"], target.edges, {})

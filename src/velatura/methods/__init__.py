@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from velatura.errors import SettingError
 from velatura.methods.base import Method, Stylization
+from velatura.methods.diffstyler import DiffStyler
 from velatura.methods.guided import Guided
 from velatura.methods.s2prest import InST, S2PreST
 
-MethodClass = type[Guided] | type[S2PreST]
-METHODS: Mapping[str, MethodClass] = {cls.name: cls for cls in (Guided, S2PreST, InST)}
+MethodClass = type[Guided] | type[S2PreST] | type[DiffStyler]
+METHODS: Mapping[str, MethodClass] = {cls.name: cls for cls in (Guided, S2PreST, InST, DiffStyler)}
 
 
 def method_of(name: str) -> MethodClass:
@@ -20,4 +21,4 @@ def method_of(name: str) -> MethodClass:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Guided", "InST", "Method", "MethodClass", "S2PreST", "Stylization", "method_of"]
+__all__ = ["METHODS", "DiffStyler", "Guided", "InST", "Method", "MethodClass", "S2PreST", "Stylization", "method_of"]

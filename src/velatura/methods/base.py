@@ -12,8 +12,10 @@ from PIL import Image
 
 from velatura.memory import Memory
 from velatura.models.backbone import Backbone
+from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, Sizing, plan_size
 from velatura.progress import Progress
+from velatura.regions import Region
 from velatura.style import Style
 
 
@@ -49,7 +51,7 @@ class Method(Protocol):
     def fit(
         self,
         picture: Picture,
-        backbone: Backbone,
+        backbone: LatentBackbone,
         name: str,
         progress: Progress,
         mask: Picture | None = None,
@@ -61,13 +63,13 @@ class Method(Protocol):
     def stylize(
         self,
         contents: Sequence[Picture],
-        style: Style,
-        backbone: Backbone,
+        regions: Sequence[Region],
+        backbone: LatentBackbone,
         seed: int,
         progress: Progress,
         memory: Memory,
     ) -> list[Stylization]:
-        """Put the style on contents; what ``memory`` holds already is not computed again."""
+        """Put every region's style on contents; what ``memory`` holds already is not computed again."""
         ...
 
 

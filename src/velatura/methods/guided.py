@@ -31,6 +31,7 @@ from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
+from velatura.regions import Region, whole_style
 from velatura.style import Style
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
@@ -118,13 +119,14 @@ class Guided:
     def stylize(
         self,
         contents: Sequence[Picture],
-        style: Style,
+        regions: Sequence[Region],
         backbone: Backbone,
         seed: int,
         progress: Progress,
         memory: Memory,
     ) -> list[Stylization]:
         """Put the style on each of the contents; the losses of one picture do not share a pass with another's."""
+        style = whole_style(regions, self.name)
         return [self._stylized(content, style, backbone, seed, progress) for content in contents]
 
     def _stylized(

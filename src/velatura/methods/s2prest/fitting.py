@@ -7,11 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,9 +17,9 @@ from velatura.errors import SettingError, StyleError
 from velatura.methods.base import versions
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
-from velatura.picture.writing import replacing
 from velatura.progress import Progress
 from velatura.style import Style
+from velatura.style.checkpoint import FitState
 from velatura.style.mixing import picture_tensor
 from velatura.style.word_map import WordMap
 
@@ -152,34 +149,6 @@ def warm_start(settings: FitSettings, seen: Tensor, backbone: Backbone) -> WordM
     return WordMap(weight[:1].repeat(repeats, 1, 1).contiguous(), bias[:1].repeat(repeats, 1).contiguous())
 
 
-@dataclass
-class _State:
-    """What a checkpoint holds: the map, its optimiser's moments, the best map so far, and the loss curve."""
-
-    tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()},
-                unfinished,
-                {"fit": json.dumps(self.numbers)},
-            )
-
-    @staticmethod
-    def load(path: Path, belongs: str) -> _State | None:
-        """The checkpoint of the same picture, model and settings, or None."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                numbers = json.loads((file.metadata() or {})["fit"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
-            return None
-        return _State(tensors, numbers) if numbers.get("belongs") == belongs else None
-
-
 def optimise(
     settings: FitSettings,
     start: WordMap,
@@ -204,7 +173,7 @@ def optimise(
     groups = [{"params": [parameter], "lr": own} for parameter, own in zip((bias, weight), rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
     first, curve, best = 0, [], start
-    resumed = _State.load(checkpoint, belongs) if checkpoint else None
+    resumed = FitState.load(checkpoint, belongs)
     if resumed is not None:
         weight.data, bias.data = (resumed.tensors[name].to(backbone.device) for name in ("weight", "bias"))
         best = WordMap.of(resumed.tensors).to(backbone.device)
@@ -230,7 +199,7 @@ def optimise(
             for parameter, name in ((weight, "weight"), (bias, "bias")):
                 tensors[f"{name}.mean"] = optimizer.state[parameter]["exp_avg"]
                 tensors[f"{name}.square"] = optimizer.state[parameter]["exp_avg_sq"]
-            _State(tensors, {"belongs": belongs, "step": step, "curve": curve}).save(checkpoint)
+            FitState(belongs, tensors, {"step": step, "curve": curve}).save(checkpoint)
 
     if not curve:
         check(0)

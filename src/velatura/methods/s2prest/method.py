@@ -29,6 +29,7 @@ from velatura.models.edges import canny_edges, hed_edges
 from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image
 from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
+from velatura.regions import Region, whole_style
 from velatura.style import Style
 from velatura.style.mixing import pictures_of
 from velatura.style.word_map import WordMap
@@ -131,13 +132,14 @@ class S2PreST(FitSettings):
     def stylize(
         self,
         contents: Sequence[Picture],
-        style: Style,
+        regions: Sequence[Region],
         backbone: Backbone,
         seed: int,
         progress: Progress,
         memory: Memory,
     ) -> list[Stylization]:
         """Put the style on contents; those of equal working size share every pass through the network."""
+        style = whole_style(regions, self.name)
         style.check(self.fits, backbone.fingerprint, backbone.name)
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, content in enumerate(contents):

@@ -1,0 +1,161 @@
+"""Fitting a style's LoRA (spec diffstyler, section 1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.diffusion.schedules import add_noise
+from velatura.errors import SettingError, StyleError
+from velatura.methods.base import versions
+from velatura.models.adapters import attached, fresh_adapter, using
+from velatura.models.latent import LatentBackbone
+from velatura.picture import Picture, image_to_pixels, plan_size
+from velatura.progress import Progress
+from velatura.style import Style
+from velatura.style.checkpoint import FitState
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of a LoRA's fit; the defaults are the paper's.
+
+    ``fit_prompt`` says what the style picture is, "<sss>" standing for its look: subject words keep its content out
+    of the style. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant learning rate, ``fit_size`` the short side
+    in pixels (0: the model's native size, at least 256).
+    """
+
+    fit_prompt: str = "painting of <sss>"
+    rank: int = 16
+    fit_steps: int = 200
+    fit_batch: int = 1
+    fit_rate: float = 2e-4
+    fit_size: int = 0
+    fit_every: int = 25
+    fit_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for setting in ("rank", "fit_steps", "fit_batch", "fit_every"):
+            if getattr(self, setting) < 1:
+                raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
+        if self.fit_rate <= 0:
+            raise SettingError(f"fit_rate must be more than 0, not {self.fit_rate:g}.")
+
+
+def prediction_weight(backbone: LatentBackbone, timesteps: Tensor) -> Tensor:
+    """What turns the squared error of the noise into that of what the network predicts: 1, or 1 / abar for v."""
+    if backbone.scheduler.config.prediction_type != "v_prediction":
+        return torch.ones(len(timesteps), device=backbone.device)
+    return (1 / backbone.alphas_cumprod[timesteps.cpu()]).float().to(backbone.device)
+
+
+def fit_lora(
+    settings: FitSettings,
+    method: str,
+    picture: Picture,
+    backbone: LatentBackbone,
+    name: str,
+    progress: Progress,
+    mask: Picture | None,
+    checkpoint: Path | None,
+) -> Style:
+    """The style of a picture: its LoRA, and a card with the prompt it was fitted under and the loss."""
+    short = settings.fit_size or max(256, backbone.native_size)
+    working = plan_size(picture.size, short, backbone.multiple).working
+    pixels = image_to_pixels(picture.image)
+    pixels = F.interpolate(pixels, working[::-1], mode="bilinear", antialias=True).to(backbone.device)
+    grid = (working[1] // backbone.factor, working[0] // backbone.factor)
+    counts = torch.ones(1, 1, *grid, device=backbone.device)
+    if mask is not None:
+        seen = (image_to_pixels(mask.image).mean(1, keepdim=True) + 1) / 2
+        counts = F.interpolate(seen, grid, mode="area").to(backbone.device)
+        if counts.sum() < 1:
+            raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
+    own = {field: value for field, value in asdict(settings).items() if field in FitSettings.__dataclass_fields__}
+    belongs = json.dumps([picture.digest, mask.digest if mask else "", backbone.fingerprint, own], sort_keys=True)
+    before = backbone.evaluations
+    adapter, curve = _optimise(settings, pixels, counts, backbone, progress, checkpoint, belongs)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    card = {
+        "picture": picture.name,
+        "sha256": picture.digest,
+        "size": list(picture.size),
+        "prompt": settings.fit_prompt,
+        "settings": own,
+        "loss": [[step, round(loss, 6)] for step, loss in curve],
+        "stopped": "all steps",
+        "unet_evaluations": backbone.evaluations - before,
+        "versions": versions(),
+    }
+    return Style(name, method, backbone.name, backbone.fingerprint, adapter, card)
+
+
+def _optimise(
+    settings: FitSettings,
+    pixels: Tensor,
+    counts: Tensor,
+    backbone: LatentBackbone,
+    progress: Progress,
+    checkpoint: Path | None,
+    belongs: str,
+) -> tuple[dict[str, Tensor], list[tuple[int, float]]]:
+    """The adapter after all steps, and its mean loss over every ``fit_every`` of them."""
+    unet, count = backbone.unet, len(backbone.alphas_cumprod)
+    generator = torch.Generator().manual_seed(settings.fit_seed)
+    state = fresh_adapter(unet, settings.rank, generator)
+    resumed = FitState.load(checkpoint, belongs)
+    first, curve = 0, []
+    if resumed is not None:
+        state = {key: resumed.tensors[key] for key in state}
+        first, curve = resumed.numbers["step"], [(int(s), float(v)) for s, v in resumed.numbers["curve"]]
+        generator.manual_seed(settings.fit_seed + 7919 * first)
+    with torch.no_grad():
+        shape = backbone.encode(pixels).shape
+        condition = backbone.text([settings.fit_prompt])
+    with attached(unet, {"style": state}), using(unet, "style"):
+        parameters = {key.replace(".style.", "."): value for key, value in unet.named_parameters() if ".style." in key}
+        for value in parameters.values():
+            value.requires_grad_()
+        optimizer = torch.optim.AdamW(parameters.values(), lr=settings.fit_rate, weight_decay=1e-2)
+        if resumed is not None:
+            for key, value in parameters.items():
+                optimizer.state[value] = {
+                    "step": torch.tensor(float(first)),
+                    "exp_avg": resumed.tensors[f"mean.{key}"].to(value),
+                    "exp_avg_sq": resumed.tensors[f"square.{key}"].to(value),
+                }
+        losses: list[float] = []
+        for step in progress.track(range(first, settings.fit_steps), "fit"):
+            with torch.no_grad():
+                draws = [torch.randn(shape, generator=generator) for _ in range(settings.fit_batch)]
+                latents = torch.cat([backbone.encode(pixels, draw) for draw in draws])
+            timesteps = torch.randint(count, (settings.fit_batch,), generator=generator).to(backbone.device)
+            noise = torch.randn(latents.shape, generator=generator).to(backbone.device)
+            abars = backbone.alphas_cumprod[timesteps.cpu()].tolist()
+            rows = zip(latents, noise, abars, strict=True)
+            noisy = torch.cat([add_noise(z[None], e[None], a) for z, e, a in rows])
+            error = (backbone.predict(noisy, timesteps, condition) - noise).square()
+            error = error * prediction_weight(backbone, timesteps)[:, None, None, None]
+            loss = (error * counts).sum() / (counts.sum() * len(latents) * latents.shape[1])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+            done = step + 1
+            if done % settings.fit_every == 0 or done == settings.fit_steps:
+                curve.append((done, sum(losses) / len(losses)))
+                losses = []
+                progress.note(loss=curve[-1][1])
+                if checkpoint is not None:
+                    kept: dict[str, Tensor] = dict(parameters)
+                    kept |= {f"mean.{key}": optimizer.state[value]["exp_avg"] for key, value in parameters.items()}
+                    kept |= {f"square.{key}": optimizer.state[value]["exp_avg_sq"] for key, value in parameters.items()}
+                    FitState(belongs, kept, {"step": done, "curve": curve}).save(checkpoint)
+        adapter = {key: value.detach().float().cpu().clone() for key, value in parameters.items()}
+    return adapter, curve

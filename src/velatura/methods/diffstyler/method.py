@@ -1,0 +1,259 @@
+"""DiffStyler: each region is denoised by its style's LoRA, held to the content by injection (spec diffstyler)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.injection import Recording, Schedule, injected, injection_sites, recorded
+from velatura.diffusion.inversion import Trajectory, denoise_exactly, invert
+from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
+from velatura.errors import SettingError
+from velatura.memory import Memory
+from velatura.methods.base import Stylization, manifest_of, usual_sizing
+from velatura.methods.diffstyler.fitting import FitSettings, fit_lora
+from velatura.methods.diffstyler.published import (
+    PublishedRegion,
+    at_timestep,
+    cells_of_mask,
+    denoise_published,
+    published_levels,
+)
+from velatura.models.adapters import attached, using
+from velatura.models.backbone import Condition
+from velatura.models.latent import LatentBackbone
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture.sizing import MIN_SIDE
+from velatura.progress import Progress
+from velatura.regions import Region, latent_shares
+from velatura.regions.masks import Mask, feathered, image_of_mask
+from velatura.regions.region import layered
+from velatura.style import Style
+
+PUBLISHED_SIZE = (512, 512)
+
+
+@dataclass(frozen=True)
+class DiffStyler(FitSettings):
+    """Settings of DiffStyler; the numbers are the paper's.
+
+    ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
+    the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale``. The source's features go in
+    for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
+    (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
+    each inversion step. ``feather`` softens masks over so many pixels. ``size`` is the working length of the short
+    side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
+    """
+
+    name: ClassVar[str] = "diffstyler"
+    fits: ClassVar[str] = "diffstyler"
+
+    steps: int = 50
+    strength: float = 1.0
+    guidance_scale: float = 10.5
+    prompt: str = ""
+    negative_prompt: str = "ugly, blurry, black, low res, unrealistic"
+    feature_share: float = 0.8
+    attention_share: float = 0.5
+    fusion: str = "full"
+    corrections: int = 1
+    feather: float = 0.0
+    size: int = 0
+    compat: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("feature_share", "attention_share"):
+            if not 0 <= getattr(self, setting) <= 1:
+                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        if self.fusion not in ("full", "adaptive"):
+            raise SettingError(f"The fusion must be full or adaptive, not '{self.fusion}'.")
+        if self.compat not in ("", "original"):
+            raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
+        if self.corrections < 0 or self.feather < 0:
+            raise SettingError("corrections and feather must not be negative.")
+        if self.size and self.size < MIN_SIDE:
+            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
+        steps_of_strength(self.steps, self.strength)
+
+    @property
+    def schedule(self) -> Schedule:
+        """When and how much is injected."""
+        return Schedule(self.feature_share, self.attention_share, self.fusion)
+
+    def fit(
+        self,
+        picture: Picture,
+        backbone: LatentBackbone,
+        name: str,
+        progress: Progress,
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Train a LoRA on a style picture (section 1); resumed from ``checkpoint`` where that is there."""
+        return fit_lora(self, self.fits, picture, backbone, name, progress, mask, checkpoint)
+
+    def stylize(
+        self,
+        contents: Sequence[Picture],
+        regions: Sequence[Region],
+        backbone: LatentBackbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        """Denoise every region with its style; what no region covers stays the content, bit for bit."""
+        for region in regions:
+            region.style.check(self.fits, backbone.fingerprint, backbone.name)
+        one = self._published if self.compat else self._stylized
+        return [one(content, regions, backbone, seed, progress, memory) for content in contents]
+
+    @torch.no_grad()
+    def _stylized(
+        self,
+        content: Picture,
+        regions: Sequence[Region],
+        backbone: LatentBackbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> Stylization:
+        before = backbone.evaluations
+        masks = [feathered(region.mask(content), self.feather) for region in regions]
+        working = usual_sizing(content.size, self.size, backbone).working
+        run = steps_of_strength(self.steps, self.strength)
+        key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
+        trajectory, fidelity = memory.recall(key, lambda: self.inverted(content, working, backbone, progress))
+        shares = latent_shares(masks, (trajectory.start.shape[2], trajectory.start.shape[3])).to(backbone.device)
+        latents = trajectory.latents[0]
+        if run and any(mask.any() for mask in masks):
+            latents = self.denoised(trajectory, regions, shares, backbone, progress)
+        cover = np.minimum(1, np.sum(layered(masks), axis=0))
+        stylised = pixels_to_image(backbone.decode(latents), content.size)
+        made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, working)
+        return Stylization(
+            over(stylised, content.image, cover),
+            content.alpha,
+            layers={f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)},
+            scores={"inversion_psnr": fidelity, "unet_evaluations": float(backbone.evaluations - before)},
+            manifest={**made, "regions": _described(regions)},
+        )
+
+    def inverted(
+        self, content: Picture, working: tuple[int, int], backbone: LatentBackbone, progress: Progress
+    ) -> tuple[Trajectory, float]:
+        """The content's way to noise under the empty prompt (section 3), and in dB how well it leads back.
+
+        The pictures that both latents decode to are compared, so the autoencoder's own error is not counted.
+        """
+        latents = backbone.encode(image_to_pixels(content.image, working))
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        predict = conditional(backbone, backbone.text([""]))
+        trajectory = invert(predict, latents, levels, self.corrections, progress)
+        back = denoise_exactly(predict, trajectory.start, levels)
+        error = (backbone.decode(back) - backbone.decode(latents)).square().mean().clamp(min=1e-12)
+        return trajectory, float(10 * torch.log10(4 / error))
+
+    def denoised(
+        self,
+        trajectory: Trajectory,
+        regions: Sequence[Region],
+        shares: Tensor,
+        backbone: LatentBackbone,
+        progress: Progress,
+    ) -> Tensor:
+        """Section 5 with one shared source pass a step (1 + 2K samples); ``shares`` is (K, 1, h, w)."""
+        unet, levels = backbone.unet, trajectory.levels
+        sites, schedule, count = injection_sites(unet), self.schedule, len(backbone.alphas_cumprod)
+        empty, negative = backbone.text([""]), backbone.text([self.negative_prompt])
+        prompts = [backbone.text([self.prompt or region.style.card.get("prompt", "")]) for region in regions]
+        covered = shares.sum(0, keepdim=True)
+        walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
+        x = trajectory.start
+        adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
+        with attached(unet, adapters):
+            for index, timestep, below, above in progress.track(walk[::-1], "denoising"):
+                injection = schedule.at(1 - (index + 1) / len(levels), timestep, count)
+                source: Recording = {}
+                if injection.feature or injection.attention:
+                    with recorded(unet, sites) as source:
+                        backbone.predict(trajectory.latents[index + 1], timestep, empty)
+                noise = torch.zeros_like(x)
+                for number, prompt in enumerate(prompts):
+                    both = Condition.joined([negative, prompt])
+                    with using(unet, f"region{number}"), injected(unet, sites, source, injection):
+                        without, guided = backbone.predict(torch.cat([x, x]), timestep, both).chunk(2)
+                    noise = noise + shares[number] * (without + self.guidance_scale * (guided - without))
+                noise = noise / covered.clamp(min=1e-6)
+                moved = add_noise(clean_of(x, noise, above), noise, below)
+                # What no region covers goes the content's own way back.
+                x = covered * moved + (1 - covered) * trajectory.latents[index]
+        return x
+
+    @torch.no_grad()
+    def _published(
+        self,
+        content: Picture,
+        regions: Sequence[Region],
+        backbone: LatentBackbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> Stylization:
+        """Squashed to 512 x 512, inverted over 999 steps, hard masks, the base model where there is none."""
+        before = backbone.evaluations
+        empty = backbone.text([""])
+
+        def inverted() -> Trajectory:
+            latents = backbone.encode(image_to_pixels(content.image, PUBLISHED_SIZE))
+            return invert(conditional(backbone, empty), latents, published_levels(backbone), 0, progress)
+
+        trajectory = memory.recall(("published", content.digest, backbone.fingerprint), inverted)
+        grid = (trajectory.start.shape[2], trajectory.start.shape[3])
+        pasted = [
+            PublishedRegion(
+                region.style.tensors,
+                backbone.text([self.prompt or region.style.card.get("prompt", "")]),
+                cells_of_mask(image_of_mask(region.mask(content)).resize(PUBLISHED_SIZE), grid),
+            )
+            for region in regions
+        ]
+        negative = backbone.text([self.negative_prompt])
+        latents = denoise_published(
+            backbone, at_timestep(trajectory), pasted, empty, negative, self.steps, self.guidance_scale, progress
+        )
+        unit = ((backbone.decode(latents) + 1) / 2).clamp(0, 1)
+        array = (unit[0].permute(1, 2, 0) * 255).cpu().numpy().astype(np.uint8)
+        made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, PUBLISHED_SIZE)
+        return Stylization(
+            Image.fromarray(array).resize(content.size, Image.Resampling.LANCZOS),
+            content.alpha,
+            scores={"unet_evaluations": float(backbone.evaluations - before)},
+            manifest={**made, "regions": _described(regions)},
+        )
+
+
+def over(stylised: Image.Image, content: Image.Image, cover: Mask) -> Image.Image:
+    """The stylised picture over the content; where ``cover`` is 0 the content's bytes themselves."""
+    ours, theirs = (np.asarray(image.convert("RGB"), dtype=np.float32) for image in (stylised, content))
+    mixed = ours * cover[..., None] + theirs * (1 - cover[..., None])
+    return Image.fromarray(np.where(cover[..., None] == 0, theirs, mixed).round().clip(0, 255).astype(np.uint8))
+
+
+def _described(regions: Sequence[Region]) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "style": region.style.name,
+            "where": str(region.query) if region.query else "everywhere",
+            "weight": region.weight,
+        }
+        for region in regions
+    ]

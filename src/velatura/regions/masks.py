@@ -1,0 +1,52 @@
+"""Soft masks (H, W), float32 in [0, 1], and what is done to them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Mask = NDArray[np.float32]
+
+
+def mask_of_image(image: Image.Image, size: tuple[int, int]) -> Mask:
+    """A gray or colour picture as a mask, white is 1, scaled to ``size`` (width, height)."""
+    gray = image.convert("L")
+    if gray.size != size:
+        gray = gray.resize(size, Image.Resampling.BOX if gray.width > size[0] else Image.Resampling.BILINEAR)
+    return np.asarray(gray, dtype=np.float32) / np.float32(255)
+
+
+def image_of_mask(mask: Mask) -> Image.Image:
+    """A mask as a gray picture."""
+    return Image.fromarray((mask.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def grown(mask: Mask, pixels: int) -> Mask:
+    """The mask grown by ``pixels`` all around, or shrunk by as many where negative."""
+    import cv2
+
+    if pixels == 0:
+        return mask
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(pixels) + 1, 2 * abs(pixels) + 1))
+    moved = cv2.dilate(mask, disc) if pixels > 0 else cv2.erode(mask, disc)
+    return np.asarray(moved, dtype=np.float32)
+
+
+def feathered(mask: Mask, pixels: float) -> Mask:
+    """The mask with edges softened over about ``pixels`` to each side (a Gaussian of half that deviation)."""
+    import cv2
+
+    if pixels <= 0:
+        return mask
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), pixels / 2), dtype=np.float32).clip(0, 1)
+
+
+def united(masks: list[Mask]) -> Mask:
+    """Where any of the masks is."""
+    return np.asarray(np.maximum.reduce(masks), dtype=np.float32)
+
+
+def without(mask: Mask, other: Mask) -> Mask:
+    """The mask where the other is not."""
+    return np.asarray(mask * (1 - other), dtype=np.float32)

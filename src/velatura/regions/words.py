@@ -1,0 +1,44 @@
+"""Cutting things out by what they are called, with CLIPSeg (Lüddecke & Ecker 2022, Apache-2.0 weights)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from velatura.errors import ModelError, SettingError
+from velatura.regions.masks import Mask
+
+CLIPSEG = "CIDAS/clipseg-rd64-refined"
+FOUND = 0.4  # probability from which a pixel belongs to the thing
+
+
+@lru_cache(maxsize=1)
+def _clipseg() -> tuple[Any, Any]:
+    from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+
+    for options in ({"local_files_only": True}, {}):
+        try:
+            processor = CLIPSegProcessor.from_pretrained(CLIPSEG, **options)
+            return processor, CLIPSegForImageSegmentation.from_pretrained(CLIPSEG, **options).eval()
+        except (OSError, ValueError):
+            continue
+    raise ModelError(
+        f"Regions by words need the model {CLIPSEG}, which is not in the cache and could not be fetched: connect once, "
+        "or say where with box:x0,y0,x1,y1 or point:x,y."
+    )
+
+
+@torch.no_grad()
+def text_mask(image: Image.Image, text: str) -> Mask:
+    """What ``text`` names. Raises SettingError when nothing like it is found, ModelError without the model."""
+    processor, model = _clipseg()
+    inputs = processor(text=[text], images=[image.convert("RGB")], return_tensors="pt")
+    probability = torch.sigmoid(model(**inputs).logits).reshape(1, 1, *model(**inputs).logits.shape[-2:])
+    sized = torch.nn.functional.interpolate(probability, image.size[::-1], mode="bilinear")[0, 0].numpy()
+    if sized.max() < FOUND:
+        raise SettingError(f"Nothing like '{text}' was found: try another word, or say where with a box or a point.")
+    return (sized >= FOUND).astype(np.float32)

@@ -1,0 +1,270 @@
+"""DiffStyler: adapters and injection leave no trace, regions keep their place, LoRA files of others."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.conftest import smooth_image
+from tests.tiny_house import tiny_house
+from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
+from velatura.errors import SettingError, StyleError
+from velatura.memory import Memory
+from velatura.methods import DiffStyler
+from velatura.methods.base import Stylization
+from velatura.models.adapters import attached, fresh_adapter, read_lora, save_lora, using
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.progress import Silent
+from velatura.regions import Region
+from velatura.regions.masks import Mask
+from velatura.style import Style
+
+QUICK = DiffStyler(steps=5, size=64, guidance_scale=4.0, fit_steps=4, fit_size=64, fit_every=2, rank=4, fit_rate=1e-2)
+CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
+STYLE = Picture.of(smooth_image(80, 80, 1), "style")
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A query whose answer is known."""
+
+    mask: bytes
+    shape: tuple[int, int]
+
+    def __call__(self, picture: Picture) -> Mask:
+        return np.frombuffer(self.mask, np.float32).reshape(self.shape).copy()
+
+
+def where(mask: np.ndarray) -> Given:
+    return Given(mask.astype(np.float32).tobytes(), mask.shape)
+
+
+HALF = np.zeros((64, 80), np.float32)
+HALF[:, 40:] = 1
+
+
+@lru_cache(maxsize=2)
+def fitted(seed: int = 1) -> Style:
+    picture = Picture.of(smooth_image(80, 80, seed), f"style{seed}")
+    return QUICK.fit(picture, tiny_house(), f"style{seed}", Silent())
+
+
+def run(method: DiffStyler, *regions: Region) -> Stylization:
+    return method.stylize([CONTENT], regions or [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+
+
+def array(stylization: Stylization) -> np.ndarray:
+    return np.asarray(stylization.picture).astype(int)
+
+
+def weights() -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in tiny_house().unet.state_dict().items()}
+
+
+def same(before: dict[str, Tensor]) -> bool:
+    after = tiny_house().unet.state_dict()
+    return list(before) == list(after) and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_fitting_and_stylising_leave_the_unet_bit_identical() -> None:
+    before = weights()
+    unet = tiny_house().unet
+    modules = [type(module) for module in unet.modules()]
+    run(QUICK)
+    with pytest.raises(KeyboardInterrupt), attached(unet, {"a": fitted().tensors}):
+        raise KeyboardInterrupt
+    assert same(before) and modules == [type(module) for module in unet.modules()]
+    assert not any(module._forward_hooks for module in unet.modules())
+
+
+def test_an_adapter_acts_only_while_it_is_used_and_a_fresh_one_changes_nothing() -> None:
+    backbone = tiny_house()
+    x, condition = torch.randn(1, 8, 8, 8), backbone.text(["a painting"])
+    fresh = fresh_adapter(backbone.unet, 4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = backbone.predict(x, 500, condition)
+        with attached(backbone.unet, {"fitted": fitted().tensors, "fresh": fresh}):
+            assert torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-6)
+            with using(backbone.unet, "fitted"):
+                assert not torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-4)
+            with using(backbone.unet, "fresh"):
+                assert torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-6)
+
+
+def test_a_pass_injected_with_itself_is_the_same_and_with_another_is_not() -> None:
+    backbone = tiny_house()
+    sites = injection_sites(backbone.unet)
+    x, other, condition = torch.randn(1, 8, 8, 8), torch.randn(1, 8, 8, 8), backbone.text([""])
+    with torch.no_grad():
+        with recorded(backbone.unet, sites) as source:
+            plain = backbone.predict(x, 300, condition)
+        with recorded(backbone.unet, sites) as foreign:
+            backbone.predict(other, 300, condition)
+        whole, nothing = Injection(True, 1.0), Injection(False, 0.0)
+        with injected(backbone.unet, sites, source, whole):
+            assert torch.allclose(backbone.predict(x, 300, condition), plain, atol=1e-5)
+        with injected(backbone.unet, sites, foreign, whole):
+            moved = backbone.predict(torch.cat([x, x]), 300, condition)
+        assert not torch.allclose(moved[:1], plain, atol=1e-3)
+        assert torch.allclose(moved[:1], moved[1:], atol=1e-5)
+        with injected(backbone.unet, sites, foreign, nothing):
+            assert torch.equal(backbone.predict(x, 300, condition), plain)
+
+
+def test_the_schedule_of_injection() -> None:
+    full = Schedule(0.8, 0.5)
+    assert full.at(0.0, 981, 1000) == Injection(True, 1.0)
+    assert full.at(0.5, 481, 1000) == Injection(True, 0.0)
+    assert full.at(0.8, 181, 1000) == Injection(False, 0.0)
+    assert Schedule(1.0, 1.0, "adaptive").at(0.75, 250, 1000) == Injection(True, 0.5)
+
+
+def test_outside_the_mask_every_byte_is_the_contents() -> None:
+    result = array(run(QUICK, Region(fitted(), where(HALF))))
+    content = np.asarray(CONTENT.image).astype(int)
+    assert np.array_equal(result[:, :40], content[:, :40])
+    assert not np.array_equal(result[:, 40:], content[:, 40:])
+
+
+def test_an_empty_mask_changes_nothing_and_a_whole_one_is_the_whole_transfer() -> None:
+    assert np.array_equal(array(run(QUICK, Region(fitted(), where(0 * HALF)))), np.asarray(CONTENT.image).astype(int))
+    assert np.array_equal(array(run(QUICK, Region(fitted(), where(np.ones_like(HALF))))), array(run(QUICK)))
+
+
+def test_a_region_under_another_has_no_effect_where_it_is_hidden() -> None:
+    one = run(QUICK, Region(fitted(1), where(HALF)))
+    both = run(QUICK, Region(fitted(2), where(HALF)), Region(fitted(1), where(HALF)))
+    assert np.abs(array(one) - array(both)).max() <= 1
+
+
+def test_two_styles_keep_their_sides_and_ten_regions_work() -> None:
+    both = array(run(QUICK, Region(fitted(1), where(1 - HALF)), Region(fitted(2), where(HALF))))
+    assert both.shape == (64, 80, 3)
+    assert (
+        array(run(QUICK, *[Region(fitted(1 + i % 2), where(HALF * (i / 10))) for i in range(10)])).shape == both.shape
+    )
+
+
+def test_the_cost_is_one_source_sample_and_two_a_region() -> None:
+    def cost(*regions: Region) -> float:
+        method = dataclasses.replace(QUICK, feature_share=1.0, corrections=0)
+        memory = Memory()
+        method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)
+        return method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)[0].scores["unet_evaluations"]
+
+    for count in (1, 2, 3):
+        assert cost(*[Region(fitted(), where(HALF))] * count) == 5 * (1 + 2 * count)
+
+
+def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:
+    image = smooth_image(64, 80, 0)
+    image.putalpha(90)
+    result = QUICK.stylize([Picture.of(image, "clear")], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+    assert result.alpha is not None and result.alpha.getextrema() == (90, 90)
+    backbone = tiny_house()
+    with torch.no_grad():
+        decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image)))
+    expected = np.asarray(pixels_to_image(decoded)).astype(int)
+    assert np.array_equal(array(run(dataclasses.replace(QUICK, strength=0.0))), expected)
+
+
+def test_the_fit_is_seeded_and_resumes(tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def track(self, items, what):  # type: ignore[no-untyped-def]
+            for index, item in enumerate(items):
+                if index == 3:
+                    raise KeyboardInterrupt
+                yield item
+
+    again = QUICK.fit(Picture.of(smooth_image(80, 80, 1), "style1"), tiny_house(), "style1", Silent())
+    assert all(torch.equal(again.tensors[key], value) for key, value in fitted().tensors.items())
+    checkpoint = tmp_path / "fit.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        QUICK.fit(STYLE, tiny_house(), "style", Impatient(), checkpoint=checkpoint)
+    assert checkpoint.is_file()
+    resumed = QUICK.fit(STYLE, tiny_house(), "style", Silent(), checkpoint=checkpoint)
+    assert [step for step, _ in resumed.card["loss"]] == [2, 4] and not checkpoint.exists()
+
+
+def test_fitting_lowers_the_loss_on_its_picture() -> None:
+    method = dataclasses.replace(QUICK, fit_steps=40, fit_every=10, fit_batch=4)
+    curve = method.fit(STYLE, tiny_house(), "style", Silent()).card["loss"]
+    assert curve[-1][1] < curve[0][1]
+
+
+def test_plain_diffusers_loads_an_exported_lora(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    backbone = tiny_house()
+    backbone.pipeline.save_pretrained(tmp_path / "model")
+    save_lora(fitted().tensors, tmp_path / "lora.safetensors")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, image_encoder=None)
+    pipeline.load_lora_weights(str(tmp_path / "lora.safetensors"))
+    x, states = torch.randn(1, 8, 8, 8), backbone.text(["a painting"]).states
+    with torch.no_grad():
+        theirs = pipeline.unet(x, 500, encoder_hidden_states=states).sample
+        with attached(backbone.unet, {"a": fitted().tensors}), using(backbone.unet, "a"):
+            ours = backbone.unet(x, 500, encoder_hidden_states=states).sample
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_loras_in_other_layouts_are_the_same_adapter(tmp_path: Path) -> None:
+    own = fitted().tensors
+    assert_equal = lambda state: all(torch.allclose(state[key], value) for key, value in own.items())  # noqa: E731
+    save_file({f"unet.{key}": value for key, value in own.items()}, tmp_path / "peft.safetensors")
+    assert assert_equal(read_lora(tmp_path / "peft.safetensors"))
+    processor = {}
+    for key, value in own.items():
+        module, _, side = key.removesuffix(".weight").rpartition(".")
+        parent, _, projection = module.removesuffix(".0").rpartition(".")
+        processor[f"unet.{parent}.processor.{projection}_lora.{'down' if side == 'lora_A' else 'up'}.weight"] = value
+    torch.save(processor, tmp_path / "published.ckpt")
+    assert assert_equal(read_lora(tmp_path / "published.ckpt"))
+    for content, suffix in ((b"no lora", "safetensors"), (b"no lora", "ckpt")):
+        (tmp_path / f"broken.{suffix}").write_bytes(content)
+        with pytest.raises(StyleError, match="not imported"):
+            read_lora(tmp_path / f"broken.{suffix}")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(StyleError, match="no LoRA"):
+        read_lora(tmp_path / "other.safetensors")
+
+
+def test_a_lora_for_another_model_is_refused() -> None:
+    with pytest.raises(StyleError, match="sd15, not on tiny"):
+        run(QUICK, Region(dataclasses.replace(fitted(), fingerprint="0" * 16, model="sd15")))
+    key = next(iter(fitted().tensors))
+    wrong = dict(fitted().tensors) | {key: torch.zeros(4, 7)}
+    with pytest.raises(StyleError, match="does not fit"):
+        run(QUICK, Region(dataclasses.replace(fitted(), tensors=wrong)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"feature_share": 2.0}, "from 0 to 1"),
+        ({"fusion": "hot"}, "fusion must be"),
+        ({"compat": "x"}, "compat must be"),
+        ({"rank": 0}, "at least 1"),
+        ({"feather": -1.0}, "must not be negative"),
+        ({"strength": -0.1}, "from 0 to 1"),
+    ],
+)
+def test_bad_settings_are_one_sentence(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        dataclasses.replace(QUICK, **change)
+
+
+def test_the_mask_may_be_of_another_size(tmp_path: Path) -> None:
+    from velatura.regions import parse_query
+
+    Image.fromarray((HALF * 255).astype(np.uint8)).resize((33, 21)).save(tmp_path / "small.png")
+    result = array(run(QUICK, Region(fitted(), parse_query(str(tmp_path / "small.png")))))
+    assert np.array_equal(result[:, :30], np.asarray(CONTENT.image).astype(int)[:, :30])

@@ -1,0 +1,90 @@
+"""DiffStyler under compat="original" against the recorded run of the published code (../shared/parity/diffstyler)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.test_parity import PARITY, needs_recordings, off
+from velatura.methods.diffstyler.published import PublishedRegion, cells_of_mask, denoise_published
+from velatura.models.adapters import read_lora
+from velatura.models.backbone import Condition
+from velatura.models.latent import LatentBackbone
+from velatura.models.loading import load_backbone
+from velatura.picture import open_picture
+from velatura.progress import Silent
+
+FOLDER = PARITY / "diffstyler"
+MASKED = PARITY.parent / "data" / "masked"
+pytestmark = [
+    needs_recordings,
+    pytest.mark.skipif(not MASKED.is_dir(), reason=f"the pictures in {MASKED} are not here"),
+]
+
+
+@pytest.fixture(scope="module")
+def backbone() -> LatentBackbone:
+    return load_backbone(str(FOLDER / "tiny"), device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def steps(backbone: LatentBackbone) -> dict[int, dict[str, Tensor]]:
+    """What every step of our run made."""
+    described = json.loads((FOLDER / "gen256_published_one.json").read_text())
+    stored = load_file(FOLDER / "invert256_999.safetensors")
+
+    def condition(text: str) -> Condition:
+        ids = described["ids"][text]
+        end = ids[-1]
+        padding = backbone.tokenizer.pad_token_id
+        padded = torch.tensor([ids + [padding] * (backbone.tokenizer.model_max_length - len(ids))])
+        assert end == backbone.tokenizer.eos_token_id
+        with torch.no_grad():
+            return Condition(backbone.text_encoder(padded).last_hidden_state)
+
+    config = described["config"]
+    region = PublishedRegion(
+        read_lora(FOLDER / "lora/lora_deer_c1.safetensors"),
+        condition(config["prompt_gene"]),
+        cells_of_mask(open_picture(MASKED / f"{config['mask']}.png").image, (32, 32)),
+    )
+    seen: dict[int, dict[str, Tensor]] = {}
+    denoise_published(
+        backbone,
+        lambda t: stored[f"z.{t}"],
+        [region],
+        condition(""),
+        condition(config["negative_prompt"]),
+        config["n_timesteps"],
+        config["guidance_scale"],
+        Silent(),
+        seen.__setitem__,
+    )
+    return seen
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Tensor]:
+    return load_file(FOLDER / "gen256_published_one.safetensors")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 25, 26, 30, 31, 40, 49, 50])
+def test_latents(step: int, steps: dict[int, dict[str, Tensor]], recorded: dict[str, Tensor]) -> None:
+    wanted = recorded[f"x_after_step{step}"]
+    assert ((steps[step]["x"] - wanted).abs().max() / wanted.square().mean().sqrt()).item() < 1e-3
+    assert ((steps[step]["x"] - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()).item() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["eps3.base", "eps3.lora0"])
+def test_predictions_of_each_unet(name: str, steps: dict[int, dict[str, Tensor]], recorded: dict[str, Tensor]) -> None:
+    assert off(steps[26][name], recorded[f"step26.{name}"]) < 1e-4
+
+
+def test_the_unet_is_left_as_it_was(backbone: LatentBackbone, steps: dict[int, dict[str, Tensor]]) -> None:
+    fresh = load_backbone(str(FOLDER / "tiny"), device="cpu", dtype="fp32")
+    own, other = backbone.unet.state_dict(), fresh.unet.state_dict()
+    assert list(own) == list(other) and all(torch.equal(own[key], other[key]) for key in own)

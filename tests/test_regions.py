@@ -1,0 +1,114 @@
+"""Masks and the queries that yield them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.test_parity import PARITY
+from velatura.errors import PictureError, SettingError
+from velatura.picture import Picture, open_picture
+from velatura.regions import Region, latent_shares, parse_query
+from velatura.regions.classical import box_mask, points_mask
+from velatura.regions.masks import feathered, grown, image_of_mask, mask_of_image, united, without
+from velatura.regions.query import Softened
+from velatura.regions.region import layered
+from velatura.style import Style
+
+STYLE = Style("s", "diffstyler", "tiny", "", {})
+MASKED = PARITY.parent / "data" / "masked"
+
+
+def scene() -> tuple[Image.Image, np.ndarray]:
+    """A red disc on a green meadow with noise, and where the disc is."""
+    rng = np.random.default_rng(0)
+    image = Image.new("RGB", (160, 120), (60, 140, 50))
+    disc = Image.new("L", image.size)
+    for canvas, colour in ((image, (190, 60, 40)), (disc, 255)):
+        ImageDraw.Draw(canvas).ellipse((50, 30, 110, 90), fill=colour)
+    noisy = np.asarray(image).astype(int) + rng.integers(-12, 12, (120, 160, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), np.asarray(disc) > 0
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    found = mask > 0.5
+    return (found & truth).sum() / (found | truth).sum()
+
+
+def test_a_box_and_points_cut_out_the_thing() -> None:
+    image, truth = scene()
+    assert overlap(box_mask(image, (45, 25, 116, 96)), truth) > 0.95
+    assert overlap(points_mask(image, [(70, 60), (90, 50)]), truth) > 0.95
+
+
+@pytest.mark.skipif(not MASKED.is_dir(), reason=f"the pictures in {MASKED} are not here")
+def test_the_papers_deer_from_one_box_and_from_two_points() -> None:
+    image = open_picture(MASKED / "deer1.jpg").image
+    truth = np.asarray(open_picture(MASKED / "deer1_deer.png").image.convert("L")) > 127
+    assert overlap(box_mask(image, (39, 22, 472, 499)), truth) >= 0.85
+    for points in ([(100, 130), (280, 210)], [(130, 180), (330, 220)], [(60, 60), (250, 200)]):
+        assert overlap(points_mask(image, points), truth) >= 0.75, points
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 10, 10), (20, 20, 10, 30), (0, 0, 500, 10)])
+def test_a_box_outside_the_picture_is_one_sentence(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(SettingError, match="does not lie in the picture of 160 x 120"):
+        box_mask(scene()[0], box)
+    with pytest.raises(SettingError, match="point 200,3"):
+        points_mask(scene()[0], [(200, 3)])
+
+
+def test_a_box_around_everything_and_a_picture_of_one_colour_do_not_fail() -> None:
+    plain = Image.new("RGB", (90, 70), (80, 80, 80))
+    assert box_mask(plain, (0, 0, 90, 70)).shape == (70, 90)
+    assert points_mask(plain, [(45, 35)]).shape == (70, 90)
+
+
+def test_masks_grow_shrink_feather_and_combine() -> None:
+    mask = np.zeros((40, 40), np.float32)
+    mask[10:30, 10:30] = 1
+    assert grown(mask, 3)[8, 20] == 1 and grown(mask, 3)[6, 20] == 0
+    assert grown(mask, -3)[11, 20] == 0 and grown(mask, -3)[14, 20] == 1
+    soft = feathered(mask, 4)
+    assert 0 < soft[9, 20] < 0.5 < soft[11, 20] < 1 and soft.sum() == pytest.approx(mask.sum(), rel=1e-3)
+    assert np.array_equal(feathered(mask, 0), mask) and np.array_equal(grown(mask, 0), mask)
+    assert united([mask, 1 - mask]).min() == 1 and without(mask, mask).max() == 0
+    assert np.array_equal(mask_of_image(image_of_mask(mask), (40, 40)), mask)
+    assert mask_of_image(image_of_mask(mask), (80, 20)).shape == (20, 80)
+
+
+def test_later_regions_lie_over_earlier_ones_and_shares_sum_to_the_cover() -> None:
+    first = np.ones((16, 16), np.float32)
+    second = np.zeros((16, 16), np.float32)
+    second[:, :8] = 0.75
+    below, above = layered([first, second])
+    assert np.allclose(below[:, :8], 0.25) and np.allclose(below[:, 8:], 1) and np.array_equal(above, second)
+    shares = latent_shares([first, second], (2, 2))
+    assert shares.shape == (2, 1, 2, 2) and np.allclose(shares.sum(0), 1)
+    ten = [np.full((8, 8), 0.5, np.float32)] * 10
+    assert np.sum(layered(ten), axis=0).max() <= 1
+
+
+def test_queries_are_read_and_wrong_ones_say_what_is_wrong(tmp_path: Path) -> None:
+    image, truth = scene()
+    picture = Picture.of(image, "scene")
+    Image.fromarray((truth * 255).astype(np.uint8)).resize((80, 60)).save(tmp_path / "half.png")
+    assert overlap(parse_query(str(tmp_path / "half.png"))(picture), truth) > 0.9
+    assert overlap(parse_query("box:45,25,116,96")(picture), truth) > 0.95
+    assert overlap(parse_query("point:70,60;90,50")(picture), truth) > 0.95
+    assert Softened(parse_query("box:45,25,116,96"), 4, 3.0)(picture).sum() > truth.sum()
+    for wrong in ("box:1,2,3", "point:a,b", "nowhere.png", "text:"):
+        with pytest.raises(SettingError):
+            parse_query(wrong)
+    (tmp_path / "broken.png").write_text("no picture")
+    with pytest.raises(PictureError):
+        parse_query(str(tmp_path / "broken.png"))(picture)
+
+
+def test_a_regions_weight_scales_its_mask() -> None:
+    picture = Picture.of(scene()[0], "scene")
+    assert Region(STYLE).mask(picture).min() == 1
+    assert Region(STYLE, parse_query("box:45,25,116,96"), 0.5).mask(picture).max() == 0.5
