@@ -88,8 +88,9 @@ def _likeness(bgr: Array, thing: Array, rest: Array) -> Array:
     def histogram(where: Array) -> Array:
         counts = np.zeros((BINS, BINS))
         np.add.at(counts, (a[where], b[where]), 1)
-        smooth = cv2.GaussianBlur(counts, (0, 0), 1.0)
-        return np.asarray(smooth / max(1.0, smooth.sum()))
+        smooth: Array = np.asarray(cv2.GaussianBlur(counts, (0, 0), 1.0))
+        share: Array = smooth / max(1.0, float(smooth.sum()))
+        return share
 
     ours, theirs = histogram(thing), histogram(rest)
     likeness: NDArray[np.float64] = (ours + 1e-6) / (ours + theirs + 2e-6)

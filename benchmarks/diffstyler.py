@@ -1,0 +1,103 @@
+"""DiffStyler against its published arithmetic: UNet samples, seconds, memory, and what comes of the picture.
+
+python benchmarks/diffstyler.py CONTENT --style STYLE --mask MASK [--mask MASK …] [--size 128] [--published-steps 999]
+Both on the same weights, LoRA and settings, in one run, for K = 1 … as many regions as there are masks.
+The published path squashes to 512 x 512 by itself; to be affordable here it is run through the same functions at
+``--size``, with its 999-step inversion, its hard masks and its three samples a pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.inversion import invert
+from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg
+from velatura.memory import Memory
+from velatura.methods import DiffStyler
+from velatura.methods.diffstyler.published import (
+    PublishedRegion,
+    at_timestep,
+    cells_of_mask,
+    denoise_published,
+    published_levels,
+)
+from velatura.models.loading import load_backbone
+from velatura.picture import Picture, image_to_pixels, open_picture
+from velatura.progress import Silent
+from velatura.regions import Region, parse_query
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("content", type=Path)
+    parser.add_argument("--style", type=Path, required=True)
+    parser.add_argument("--mask", action="append", required=True)
+    parser.add_argument("--model", default="house")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--fit-rate", type=float, default=2e-3)
+    parser.add_argument("--guidance", type=float, default=5.0)
+    asked = parser.parse_args()
+    backbone = load_backbone(asked.model, dtype="fp32")
+    method = DiffStyler(size=asked.size, guidance_scale=asked.guidance, fit_rate=asked.fit_rate, corrections=1)
+    style = method.fit(open_picture(asked.style), backbone, "style", Silent())
+    content = open_picture(asked.content)
+    square = Picture.of(content.image.resize((asked.size, asked.size), Image.Resampling.LANCZOS), content.name)
+    pixels = image_to_pixels(square.image)
+    wanted = image_to_pixels(open_picture(asked.style).image, (asked.size, asked.size))
+    lines = [
+        "| K | | inversion samples | denoising samples | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def line(count: int, name: str, samples: tuple[int, int], seconds: float, result: torch.Tensor) -> None:
+        found = [edge_f1(result, pixels), lpips_hedvgg(result, pixels)]
+        found += [gram_distance(result, wanted), colour_distance(result, wanted)]
+        numbers = " | ".join(f"{value:.3g}" for value in found)
+        lines.append(f"| {count} | {name} | {samples[0]} | {samples[1]} | {seconds:.0f} | {numbers} |")
+        print(lines[-1], flush=True)
+
+    print("\n".join(lines), flush=True)
+    for count in range(1, len(asked.mask) + 1):
+        queries = [parse_query(mask) for mask in asked.mask[:count]]
+        regions = [Region(style, query) for query in queries]
+        started, before = time.perf_counter(), backbone.evaluations
+        memory = Memory()
+        made = method.stylize([square], regions, backbone, 0, Silent(), memory)[0]
+        seconds, samples = time.perf_counter() - started, backbone.evaluations - before
+        before = backbone.evaluations
+        method.stylize([square], regions, backbone, 0, Silent(), memory)
+        denoising = backbone.evaluations - before
+        line(count, "ours", (samples - denoising, denoising), seconds, image_to_pixels(made.picture))
+
+        started, before = time.perf_counter(), backbone.evaluations
+        with torch.no_grad():
+            empty, latents = backbone.text([""]), backbone.encode(pixels)
+            levels = published_levels(backbone)
+            trajectory = invert(conditional(backbone, empty), latents, levels)
+            inversion = backbone.evaluations - before
+            grid = (latents.shape[2], latents.shape[3])
+            prompt = backbone.text([style.card["prompt"]])
+            pasted = [
+                PublishedRegion(style.tensors, prompt, cells_of_mask(open_picture(mask).image, grid))
+                for mask in asked.mask[:count]
+            ]
+            negative = backbone.text([method.negative_prompt])
+            last = denoise_published(
+                backbone, at_timestep(trajectory), pasted, empty, negative, method.steps, asked.guidance, Silent()
+            )
+            result = backbone.decode(last)
+        samples = backbone.evaluations - before
+        seconds = time.perf_counter() - started
+        line(count, "published", (inversion, samples - inversion), seconds, result)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, {asked.size} px, fp32")
+
+
+if __name__ == "__main__":
+    main()
