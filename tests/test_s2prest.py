@@ -16,11 +16,12 @@ from torch import nn
 from tests.conftest import smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura.app.studio import Studio
+from velatura.diffusion.latents import adain
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods import InST, S2PreST
 from velatura.methods.base import Stylization
-from velatura.methods.s2prest.arithmetic import adain, noised_mix
+from velatura.methods.s2prest.arithmetic import noised_mix
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
 from velatura.methods.s2prest.quantities import edge_weight
 from velatura.models.edges import canny_edges, hed_edges

@@ -40,7 +40,7 @@ def stylize(
     region: Annotated[
         list[str] | None,
         typer.Option(
-            help="WHERE=STYLE for diffstyler, repeatable, later over earlier; WHERE is a mask picture, "
+            help="WHERE=STYLE[@FROM-TO] for diffstyler, repeatable, later over earlier; WHERE is a mask picture, "
             "box:x0,y0,x1,y1, point:x,y;x,y or text:words.",
             show_default=False,
         ),

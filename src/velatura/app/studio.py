@@ -123,12 +123,16 @@ class Studio:
         **settings: Any,
     ) -> Stylization:
         """Put styles where queries say: pairs of a query (a mask picture's path, "box:x0,y0,x1,y1", "point:x,y",
-        "text:words") and a style. Later regions lie over earlier ones; outside all of them the content is kept.
+        "text:words") and a style, which "NAME@0-0.5" lets act in the first half of the steps only. Later
+        regions lie over earlier ones; outside all of them the content is kept.
         """
         configuration = configured(method, settings)
         queries = [parse_query(str(where)) if isinstance(where, str | Path) else where for where, _ in regions]
-        styles = [self.style(style, configuration) for _, style in regions]
-        chosen = [Region(style, query) for query, style in zip(queries, styles, strict=True)]
+        named = [parse_span(style) if isinstance(style, str) else (style, (0.0, 1.0)) for _, style in regions]
+        chosen = [
+            Region(self.style(style, configuration), query, span=span)
+            for query, (style, span) in zip(queries, named, strict=True)
+        ]
         if not chosen:
             raise SettingError("There is no region: give at least one.")
         backbone = self.backbone
@@ -157,6 +161,16 @@ def imported_lora(file: Path, name: str, prompt: str, model: str) -> Style:
     Whether it fits the base model is checked when it is used. Raises StyleError for another or a hostile file.
     """
     return Style(name, DiffStyler.fits, model, "", read_lora(file), {"imported": file.name, "prompt": prompt})
+
+
+def parse_span(style: str) -> tuple[str, tuple[float, float]]:
+    """A style and the part of the steps in which it acts, from "NAME" or "NAME@FROM-TO"."""
+    name, at, span = style.rpartition("@")
+    first, dash, last = span.partition("-")
+    try:
+        return (name, (float(first), float(last))) if at and dash else (style, (0.0, 1.0))
+    except ValueError:
+        return style, (0.0, 1.0)
 
 
 def as_picture(picture: str | Path | Picture) -> Picture:

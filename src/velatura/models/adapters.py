@@ -42,7 +42,8 @@ def attached(unet: Any, adapters: Mapping[str, Mapping[str, Tensor]]) -> Iterato
                 # peft wonders whether several adapters are meant: they are.
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
                 unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=name)
-            set_peft_model_state_dict(unet, {key: value.float() for key, value in state.items()}, adapter_name=name)
+            matrices = {key: value.float() for key, value in state.items() if key.endswith((DOWN, UP))}
+            set_peft_model_state_dict(unet, matrices, adapter_name=name)
         for key, value in unet.named_parameters():
             if "lora_" in key:
                 value.data = value.data.to(unet.device, unet.dtype)
@@ -102,7 +103,8 @@ def save_lora(state: Mapping[str, Tensor], path: Path) -> None:
     if not any(key.endswith(DOWN) for key in state):
         raise StyleError("This style holds no LoRA: fit one with --method diffstyler.")
     with replacing(path) as unfinished:
-        save_file({f"unet.{key}": value.contiguous() for key, value in state.items()}, unfinished)
+        matrices = {key: value for key, value in state.items() if key.endswith((DOWN, UP))}
+        save_file({f"unet.{key}": value.contiguous() for key, value in matrices.items()}, unfinished)
 
 
 PROCESSOR = re.compile(r"^(?:unet\.)?(.*)\.processor\.(to_(?:q|k|v|out))_lora\.(down|up)(?:\.weight)?$")

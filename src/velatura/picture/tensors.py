@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 
@@ -23,3 +23,8 @@ def pixels_to_image(pixels: Tensor, size: tuple[int, int] | None = None) -> Imag
     if size is not None and size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return image
+
+
+def covering(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of an image scaled to cover ``size`` (width, height), its proportions kept."""
+    return ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)

@@ -101,7 +101,7 @@ def _grabcut(bgr: Array, labels: Array) -> Array:
     """The thing, as booleans; the start itself where GrabCut has nothing to tell apart."""
     import cv2
 
-    start = (labels == PERHAPS) | (labels == SURELY)
+    start: Array = (labels == PERHAPS) | (labels == SURELY)
     if start.all() or not start.any():
         return start
     cv2.setRNGSeed(0)

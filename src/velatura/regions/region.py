@@ -19,11 +19,25 @@ from velatura.style import Style
 
 @dataclass(frozen=True)
 class Region:
-    """``style`` where ``query`` says (None: everywhere), with ``weight`` in 0..1."""
+    """``style`` where ``query`` says (None: everywhere), with ``weight`` in 0..1.
+
+    ``span`` (from, to) is the part of the denoising, in 0..1, in which the region acts (temporal composition).
+    """
 
     style: Style
     query: Query | None = None
     weight: float = 1.0
+    span: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.span[0] < self.span[1] <= 1:
+            raise SettingError(f"A region's span must lie in 0-1 and rise, not {self.span[0]:g}-{self.span[1]:g}.")
+        if not 0 <= self.weight <= 1:
+            raise SettingError(f"A region's weight must be from 0 to 1, not {self.weight:g}.")
+
+    def acts_at(self, passed: float) -> bool:
+        """Whether the region acts when ``passed`` (0..1) of the steps are done."""
+        return self.span[0] <= passed < self.span[1]
 
     def mask(self, content: Picture) -> Mask:
         """(H, W) in [0, weight] at the content's size. Raises what the query raises."""

@@ -19,6 +19,9 @@ from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.progress import Progress
 from velatura.style import Style
 from velatura.style.checkpoint import FitState
+from velatura.style.mixing import picture_tensor
+
+KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def fit_lora(
         "unet_evaluations": backbone.evaluations - before,
         "versions": versions(),
     }
-    return Style(name, method, backbone.name, backbone.fingerprint, adapter, card)
+    kept = plan_size(picture.size, min(KEPT_SIDE, min(picture.size)), 1).working
+    tensors = {**adapter, "picture.00": picture_tensor(picture.image.resize(kept))}
+    return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
 
 
 def _optimise(

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.injection import Recording, Schedule, injected, injection_sites, recorded
-from velatura.diffusion.inversion import Trajectory, denoise_exactly, invert
+from velatura.diffusion.injection import Schedule, injected, injection_sites, recorded
+from velatura.diffusion.inversion import Trajectory, invert
+from velatura.diffusion.latents import adain
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
-from velatura.errors import SettingError
+from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of, usual_sizing
 from velatura.methods.diffstyler.fitting import FitSettings, fit_lora
@@ -32,11 +34,13 @@ from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.picture.sizing import MIN_SIDE
+from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask, feathered, image_of_mask
 from velatura.regions.region import layered
 from velatura.style import Style
+from velatura.style.mixing import pictures_of
 
 PUBLISHED_SIZE = (512, 512)
 
@@ -49,8 +53,9 @@ class DiffStyler(FitSettings):
     the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale``. The source's features go in
     for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
     (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
-    each inversion step. ``feather`` softens masks over so many pixels. ``size`` is the working length of the short
-    side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
+    each inversion step. ``feather`` softens masks over so many pixels. ``start_adain`` (0..1) brings the start
+    latent's channel statistics towards those of the style picture's own inversion. ``size`` is the working length of
+    the short side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
     """
 
     name: ClassVar[str] = "diffstyler"
@@ -66,12 +71,13 @@ class DiffStyler(FitSettings):
     fusion: str = "full"
     corrections: int = 1
     feather: float = 0.0
+    start_adain: float = 0.0
     size: int = 0
     compat: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("feature_share", "attention_share"):
+        for setting in ("feature_share", "attention_share", "start_adain"):
             if not 0 <= getattr(self, setting) <= 1:
                 raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
         if self.fusion not in ("full", "adaptive"):
@@ -131,11 +137,12 @@ class DiffStyler(FitSettings):
         working = usual_sizing(content.size, self.size, backbone).working
         run = steps_of_strength(self.steps, self.strength)
         key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
-        trajectory, fidelity = memory.recall(key, lambda: self.inverted(content, working, backbone, progress))
-        shares = latent_shares(masks, (trajectory.start.shape[2], trajectory.start.shape[3])).to(backbone.device)
-        latents = trajectory.latents[0]
+        trajectory = memory.recall(key, lambda: self.inverted(content, working, backbone, progress))
+        latents, scores = trajectory.latents[0], {}
         if run and any(mask.any() for mask in masks):
-            latents = self.denoised(trajectory, regions, shares, backbone, progress)
+            latents, source = self.denoised(trajectory, regions, masks, backbone, progress)
+            led_back, wanted = backbone.decode(source), backbone.decode(trajectory.latents[0])
+            scores["inversion_psnr"] = float(peak_signal_noise_ratio(led_back, wanted, data_range=2.0))
         cover = np.minimum(1, np.sum(layered(masks), axis=0))
         stylised = pixels_to_image(backbone.decode(latents), content.size)
         made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, working)
@@ -143,52 +150,55 @@ class DiffStyler(FitSettings):
             over(stylised, content.image, cover),
             content.alpha,
             layers={f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)},
-            scores={"inversion_psnr": fidelity, "unet_evaluations": float(backbone.evaluations - before)},
+            scores={**scores, "unet_evaluations": float(backbone.evaluations - before)},
             manifest={**made, "regions": _described(regions)},
         )
 
     def inverted(
         self, content: Picture, working: tuple[int, int], backbone: LatentBackbone, progress: Progress
-    ) -> tuple[Trajectory, float]:
-        """The content's way to noise under the empty prompt (section 3), and in dB how well it leads back.
-
-        The pictures that both latents decode to are compared, so the autoencoder's own error is not counted.
-        """
+    ) -> Trajectory:
+        """The content's way to noise under the empty prompt (section 3)."""
         latents = backbone.encode(image_to_pixels(content.image, working))
         levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
         predict = conditional(backbone, backbone.text([""]))
-        trajectory = invert(predict, latents, levels, self.corrections, progress)
-        back = denoise_exactly(predict, trajectory.start, levels)
-        error = (backbone.decode(back) - backbone.decode(latents)).square().mean().clamp(min=1e-12)
-        return trajectory, float(10 * torch.log10(4 / error))
+        return invert(predict, latents, levels, self.corrections, progress)
 
     def denoised(
         self,
         trajectory: Trajectory,
         regions: Sequence[Region],
-        shares: Tensor,
+        masks: Sequence[Mask],
         backbone: LatentBackbone,
         progress: Progress,
-    ) -> Tensor:
-        """Section 5 with one shared source pass a step (1 + 2K samples); ``shares`` is (K, 1, h, w)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Section 5 with one source pass a step that all regions share: 1 + 2K samples.
+
+        Returns the result and where the source itself arrives, which says how good the inversion was.
+        """
         unet, levels = backbone.unet, trajectory.levels
         sites, schedule, count = injection_sites(unet), self.schedule, len(backbone.alphas_cumprod)
         empty, negative = backbone.text([""]), backbone.text([self.negative_prompt])
         prompts = [backbone.text([self.prompt or region.style.card.get("prompt", "")]) for region in regions]
-        covered = shares.sum(0, keepdim=True)
         walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
-        x = trajectory.start
+        grid = (trajectory.start.shape[2], trajectory.start.shape[3])
+        whole = latent_shares(masks, grid).to(backbone.device)
+        x, z = self.start(trajectory, regions, whole, backbone), trajectory.start
         adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
         with attached(unet, adapters):
             for index, timestep, below, above in progress.track(walk[::-1], "denoising"):
-                injection = schedule.at(1 - (index + 1) / len(levels), timestep, count)
-                source: Recording = {}
-                if injection.feature or injection.attention:
-                    with recorded(unet, sites) as source:
-                        backbone.predict(trajectory.latents[index + 1], timestep, empty)
+                passed = 1 - (index + 1) / len(levels)
+                injection = schedule.at(passed, timestep, count)
+                acting = [number for number, region in enumerate(regions) if region.acts_at(passed)]
+                shares = whole
+                if len(acting) < len(regions):
+                    shares = latent_shares([mask * (i in acting) for i, mask in enumerate(masks)], grid).to(x)
+                covered = shares.sum(0, keepdim=True)
+                with recorded(unet, sites) as source:
+                    own = backbone.predict(z, timestep, empty)
+                z = add_noise(clean_of(z, own, above), own, below)
                 noise = torch.zeros_like(x)
-                for number, prompt in enumerate(prompts):
-                    both = Condition.joined([negative, prompt])
+                for number in acting:
+                    both = Condition.joined([negative, prompts[number]])
                     with using(unet, f"region{number}"), injected(unet, sites, source, injection):
                         without, guided = backbone.predict(torch.cat([x, x]), timestep, both).chunk(2)
                     noise = noise + shares[number] * (without + self.guidance_scale * (guided - without))
@@ -196,6 +206,24 @@ class DiffStyler(FitSettings):
                 moved = add_noise(clean_of(x, noise, above), noise, below)
                 # What no region covers goes the content's own way back.
                 x = covered * moved + (1 - covered) * trajectory.latents[index]
+        return x, z
+
+    def start(
+        self, trajectory: Trajectory, regions: Sequence[Region], shares: Tensor, backbone: LatentBackbone
+    ) -> Tensor:
+        """The content's z_T, in each region ``start_adain`` of the way to the statistics of its style's z_T."""
+        x = trajectory.start
+        if not self.start_adain:
+            return x
+        height, width = (side * backbone.factor for side in x.shape[2:])
+        predict = conditional(backbone, backbone.text([""]))
+        for region, share in zip(regions, shares, strict=True):
+            pictures = pictures_of(region.style)
+            if not pictures:
+                raise StyleError(f"The style '{region.style.name}' has no picture with it: set start_adain=0.")
+            pixels = image_to_pixels(covering(pictures[0][0], (width, height)))
+            style = invert(predict, backbone.encode(pixels), trajectory.levels, self.corrections).start
+            x = x + share * (adain(trajectory.start, style, self.start_adain) - trajectory.start)
         return x
 
     @torch.no_grad()

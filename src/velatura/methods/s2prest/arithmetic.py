@@ -17,6 +17,7 @@ from velatura.methods.base import usual_sizing
 from velatura.models.backbone import Backbone
 from velatura.models.clip import ClipEyes
 from velatura.picture import Sizing, image_to_pixels, pixels_to_image
+from velatura.picture.tensors import covering
 
 PUBLISHED_SIDE = 512
 
@@ -83,12 +84,7 @@ class Ours:
         return image_to_pixels(image, working)
 
     def style_pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
-        """The middle part with the content's aspect ratio, so that strokes are not squeezed."""
-        width, height = image.size
-        aspect = working[0] / working[1]
-        kept = (min(width, round(height * aspect)), min(height, round(width / aspect)))
-        left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
-        return image_to_pixels(image.crop((left, top, left + max(1, kept[0]), top + max(1, kept[1]))), working)
+        return image_to_pixels(covering(image, working))
 
     def see(self, pixels: Tensor, backbone: Backbone) -> Tensor:
         return backbone.see(pixels)
@@ -150,16 +146,6 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 ARITHMETICS: dict[str, Arithmetic] = {"": Ours(), "original": Published()}
-
-
-def adain(latents: Tensor, towards: Tensor, share: float) -> Tensor:
-    """Latents (B, C, h, w) with the channel means and deviations of ``towards``, by ``share`` (0..1) of the way."""
-
-    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
-
-    (mean, deviation), (wanted_mean, wanted_deviation) = moments(latents), moments(towards)
-    return torch.lerp(latents, (latents - mean) / deviation * wanted_deviation + wanted_mean, share)
 
 
 def noised_mix(content: Tensor, edges: Tensor, noises: tuple[Tensor, Tensor], abar: float, share: float) -> Tensor:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from velatura.diffusion.guidance import classifier_free, conditional
 from velatura.diffusion.inversion import invert
+from velatura.diffusion.latents import adain
 from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of
-from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, adain, noised_mix
+from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, noised_mix
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
 from velatura.methods.s2prest.quantities import Conditions, Prepared, Start, edge_weight, joined
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
