@@ -205,7 +205,7 @@ def train_denoiser(
     torch.manual_seed(recipe.seed)
     examples = read_shards(shards, "train")
     batches = Batches(examples, recipe.seed)
-    tokenizer = build_tokenizer(vocabulary_texts(examples))
+    tokenizer = _tokenizer(out / "tokenizer", examples, resume, accelerator)
     placeholder = tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
 
     image_encoder = HouseImageEncoder(recipe.word_width)
@@ -272,6 +272,14 @@ def train_denoiser(
             journal.write(step=done, side=side, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
             journal.save(_state(model, average, optimizer, done))
             save_house(out / "house", model, average, tokenizer, vae)
+
+
+def _tokenizer(folder: Path, examples: Sequence[Example], resume: bool, accelerator: Accelerator) -> CLIPTokenizer:
+    """The run's tokenizer, built once by one process: equally frequent pairs may come in another order next time."""
+    if accelerator.is_main_process and not (resume and folder.is_dir()):
+        build_tokenizer(vocabulary_texts(examples)).save_pretrained(folder)
+    accelerator.wait_for_everyone()
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 class _Bands:
