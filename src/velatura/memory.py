@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
+SUFFIX = ".safetensors"
 
 
 class Memory:
-    """The ``limit`` most recently used results, by key; ``hits`` and ``misses`` are counted."""
+    """The ``limit`` most recently used results, by key; ``hits`` and ``misses`` are counted.
 
-    def __init__(self, limit: int = 64) -> None:
-        self.limit = limit
+    With a ``folder``, tensors asked for through ``recall_tensor`` outlive the program there, the least recently used
+    making way beyond ``limit_bytes`` in all.
+    """
+
+    def __init__(self, limit: int = 64, folder: Path | None = None, limit_bytes: int = 2 * 2**30) -> None:
+        self.limit, self.folder, self.limit_bytes = limit, folder, limit_bytes
         self.hits = self.misses = 0
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
@@ -29,3 +39,38 @@ class Memory:
                 self._kept.popitem(last=False)
         kept: T = self._kept[key]
         return kept
+
+    def recall_tensor(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """``recall`` for a tensor, looked for on the disk too; a damaged file is computed again."""
+        return self.recall(key, lambda: self._from_disk(key, compute))
+
+    def _from_disk(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        if self.folder is None:
+            return compute()
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file, save_file
+
+        path = self.folder / (hashlib.sha256(repr(key).encode()).hexdigest() + SUFFIX)
+        try:
+            tensor = load_file(path)["tensor"]
+            path.touch()
+            return tensor
+        except (OSError, SafetensorError, KeyError):
+            tensor = compute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        save_file({"tensor": tensor.cpu().contiguous()}, unfinished)
+        unfinished.replace(path)
+        self._make_room(path)
+        return tensor
+
+    def _make_room(self, newest: Path) -> None:
+        """Delete the least recently used files beyond ``limit_bytes``; the newest stays."""
+        files = sorted(newest.parent.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if total <= self.limit_bytes:
+                return
+            if path != newest:
+                total -= path.stat().st_size
+                path.unlink(missing_ok=True)

@@ -44,7 +44,7 @@ class Studio:
         self.library = StyleLibrary(Path(library_folder) if library_folder else home() / "styles")
         self.progress = progress or Silent()
         self._backbone: LatentBackbone | None = None
-        self.memory = Memory()
+        self.memory = Memory(folder=self.library.folder.parent / "cache")
 
     @property
     def backbone(self) -> LatentBackbone:

@@ -137,7 +137,9 @@ class DiffStyler(FitSettings):
         working = usual_sizing(content.size, self.size, backbone).working
         run = steps_of_strength(self.steps, self.strength)
         key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
-        trajectory = memory.recall(key, lambda: self.inverted(content, working, backbone, progress))
+        stack = memory.recall_tensor(key, lambda: self.inverted(content, working, backbone, progress))
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(run)
+        trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
         latents, scores = trajectory.latents[0], {}
         if run and any(mask.any() for mask in masks):
             latents, source = self.denoised(trajectory, regions, masks, backbone, progress)
@@ -156,12 +158,12 @@ class DiffStyler(FitSettings):
 
     def inverted(
         self, content: Picture, working: tuple[int, int], backbone: LatentBackbone, progress: Progress
-    ) -> Trajectory:
-        """The content's way to noise under the empty prompt (section 3)."""
+    ) -> Tensor:
+        """The content's way to noise under the empty prompt (section 3): its latents (steps + 1, C, h, w)."""
         latents = backbone.encode(image_to_pixels(content.image, working))
         levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
         predict = conditional(backbone, backbone.text([""]))
-        return invert(predict, latents, levels, self.corrections, progress)
+        return torch.cat(invert(predict, latents, levels, self.corrections, progress).latents)
 
     def denoised(
         self,
@@ -240,11 +242,14 @@ class DiffStyler(FitSettings):
         before = backbone.evaluations
         empty = backbone.text([""])
 
-        def inverted() -> Trajectory:
-            latents = backbone.encode(image_to_pixels(content.image, PUBLISHED_SIZE))
-            return invert(conditional(backbone, empty), latents, published_levels(backbone), 0, progress)
+        levels = published_levels(backbone)
 
-        trajectory = memory.recall(("published", content.digest, backbone.fingerprint), inverted)
+        def inverted() -> Tensor:
+            latents = backbone.encode(image_to_pixels(content.image, PUBLISHED_SIZE))
+            return torch.cat(invert(conditional(backbone, empty), latents, levels, 0, progress).latents)
+
+        stack = memory.recall_tensor(("published", content.digest, backbone.fingerprint), inverted)
+        trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
         grid = (trajectory.start.shape[2], trajectory.start.shape[3])
         pasted = [
             PublishedRegion(
