@@ -22,7 +22,7 @@ from velatura.training.check import grid
 
 TILE = (240, 240)
 CUP = "box:150,10,445,375"
-SETTINGS = {"guidance_scale": 5.0, "size": 256}
+SETTINGS = {"guidance_scale": 5.0}
 
 
 def hue_turned(image: Image.Image, turn: int) -> Image.Image:

@@ -13,8 +13,7 @@ from tests.tiny_house import tiny_house
 from velatura.diffusion.sampling import Moment
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
-from velatura.methods.base import usual_sizing
-from velatura.methods.guided import Guided, normalised
+from velatura.methods.guided import Guided, normalised, usual_sizing
 from velatura.models.perceptual import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent

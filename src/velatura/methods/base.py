@@ -13,7 +13,7 @@ from PIL import Image
 from velatura.memory import Memory
 from velatura.models.backbone import Backbone
 from velatura.models.latent import LatentBackbone
-from velatura.picture import Picture, Sizing, plan_size
+from velatura.picture import Picture
 from velatura.progress import Progress
 from velatura.regions import Region
 from velatura.style import Style
@@ -71,16 +71,6 @@ class Method(Protocol):
     ) -> list[Stylization]:
         """Put every region's style on contents; what ``memory`` holds already is not computed again."""
         ...
-
-
-# Below the first, the latent cells of 8 px show in the result; the second is what people wait for.
-SMALLEST_USUAL_SIZE, LARGEST_USUAL_SIZE = 384, 512
-
-
-def usual_sizing(size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
-    """The working size for a picture of ``size`` whose short side is to be ``asked`` (0: its own within limits)."""
-    usual = max(backbone.native_size, SMALLEST_USUAL_SIZE, min(min(size), LARGEST_USUAL_SIZE))
-    return plan_size(size, asked or usual, backbone.multiple)
 
 
 def versions() -> dict[str, str]:

@@ -25,16 +25,26 @@ from velatura.losses.colour import transport_colours
 from velatura.losses.statistics import style_statistics
 from velatura.losses.vgg import CONTENT_LAYER
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, manifest_of, usual_sizing, versions
+from velatura.methods.base import Stylization, manifest_of, versions
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
-from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture import Picture, Sizing, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import MIN_SIDE
 from velatura.progress import Progress
 from velatura.regions import Region, whole_style
 from velatura.style import Style
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
+
+
+# Below the first, the latent cells of 8 px show in the result; the second is what people wait for.
+SMALLEST_USUAL_SIZE, LARGEST_USUAL_SIZE = 384, 512
+
+
+def usual_sizing(size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
+    """The working size for a picture of ``size`` whose short side is to be ``asked`` (0: its own within limits)."""
+    usual = max(backbone.native_size, SMALLEST_USUAL_SIZE, min(min(size), LARGEST_USUAL_SIZE))
+    return plan_size(size, asked or usual, backbone.multiple)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from velatura.diffusion.latents import adain
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, manifest_of, usual_sizing
+from velatura.methods.base import Stylization, manifest_of
 from velatura.methods.diffstyler.fitting import FitSettings, fit_lora
 from velatura.methods.diffstyler.published import (
     PublishedRegion,
@@ -32,7 +32,7 @@ from velatura.methods.diffstyler.published import (
 from velatura.models.adapters import attached, using
 from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
-from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import MIN_SIDE
 from velatura.picture.tensors import covering
 from velatura.progress import Progress
@@ -55,7 +55,7 @@ class DiffStyler(FitSettings):
     (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
     each inversion step. ``feather`` softens masks over so many pixels. ``start_adain`` (0..1) brings the start
     latent's channel statistics towards those of the style picture's own inversion. ``size`` is the working length of
-    the short side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
+    the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
     """
 
     name: ClassVar[str] = "diffstyler"
@@ -134,7 +134,7 @@ class DiffStyler(FitSettings):
     ) -> Stylization:
         before = backbone.evaluations
         masks = [feathered(region.mask(content), self.feather) for region in regions]
-        working = usual_sizing(content.size, self.size, backbone).working
+        working = plan_size(content.size, self.size or backbone.native_size, backbone.multiple).working
         run = steps_of_strength(self.steps, self.strength)
         key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
         stack = memory.recall_tensor(key, lambda: self.inverted(content, working, backbone, progress))

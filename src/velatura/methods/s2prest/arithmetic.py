@@ -13,10 +13,9 @@ from torch import Tensor
 
 from velatura.diffusion.schedules import ddim_levels, steps_of_strength
 from velatura.errors import ModelError
-from velatura.methods.base import usual_sizing
 from velatura.models.backbone import Backbone
 from velatura.models.clip import ClipEyes
-from velatura.picture import Sizing, image_to_pixels, pixels_to_image
+from velatura.picture import Sizing, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.tensors import covering
 
 PUBLISHED_SIDE = 512
@@ -78,7 +77,7 @@ class Ours:
     """Aspect kept, CLIP fed what it knows, one noise for both latents, estimate and sampler at one level."""
 
     def sizing(self, size: tuple[int, int], asked: int, backbone: Backbone) -> Sizing:
-        return usual_sizing(size, asked, backbone)
+        return plan_size(size, asked or backbone.native_size, backbone.multiple)
 
     def pixels(self, image: Image.Image, working: tuple[int, int]) -> Tensor:
         return image_to_pixels(image, working)

@@ -56,7 +56,7 @@ class S2PreST(FitSettings):
     ``inversion`` "stochastic" takes the noise that the model sees in the noised mix of content and edges, in one
     call (the paper's, and compat's); "ddim" walks to it from the same mix, which keeps far more of the content.
     ``prompt`` holds "*"; ``negative_prompt`` is what guidance leads away from. ``size`` is the working length of
-    the short side (0: the content's own within limits). ``compat`` "original" repeats the published arithmetic.
+    the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
     """
 
     name: ClassVar[str] = "s2prest"
