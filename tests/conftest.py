@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+
+from velatura.progress import Silent
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +22,16 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "velatura-home"
     monkeypatch.setenv("VELATURA_HOME", str(folder))
     return folder
+
+
+class Impatient(Silent):
+    """Somebody who presses Ctrl-C in the fourth step."""
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        for index, item in enumerate(items):
+            if index == 3:
+                raise KeyboardInterrupt
+            yield item
 
 
 def smooth_pixels(height: int = 64, width: int = 64, seed: int = 0) -> Tensor:

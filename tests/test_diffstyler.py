@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.conftest import smooth_image
+from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
 from velatura.errors import SettingError, StyleError
@@ -192,13 +192,6 @@ def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:
 
 
 def test_the_fit_is_seeded_and_resumes(tmp_path: Path) -> None:
-    class Impatient(Silent):
-        def track(self, items, what):  # type: ignore[no-untyped-def]
-            for index, item in enumerate(items):
-                if index == 3:
-                    raise KeyboardInterrupt
-                yield item
-
     again = QUICK.fit(Picture.of(smooth_image(80, 80, 1), "style1"), tiny_house(), "style1", Silent())
     assert all(torch.equal(again.tensors[key], value) for key, value in fitted().tensors.items())
     checkpoint = tmp_path / "fit.safetensors"

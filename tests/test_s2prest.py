@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.conftest import smooth_image, smooth_pixels
+from tests.conftest import Impatient, smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura.app.studio import Studio
 from velatura.diffusion.latents import adain
@@ -220,13 +220,6 @@ def test_a_fit_starts_from_the_models_own_word_and_does_not_end_above_it() -> No
 
 
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    class Impatient(Silent):
-        def track(self, items, what):  # type: ignore[no-untyped-def]
-            for index, item in enumerate(items):
-                if index == 3:
-                    raise KeyboardInterrupt
-                yield item
-
     checkpoint = tmp_path / "fits" / "style.safetensors"
     with pytest.raises(KeyboardInterrupt):
         QUICK.fit(STYLE, tiny_house(), "style", Impatient(), checkpoint=checkpoint)

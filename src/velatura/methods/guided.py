@@ -29,7 +29,7 @@ from velatura.methods.base import Stylization, manifest_of, versions
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import VGG16Trunk, perceptual_trunk
 from velatura.picture import Picture, Sizing, image_to_pixels, pixels_to_image, plan_size
-from velatura.picture.sizing import MIN_SIDE
+from velatura.picture.sizing import check_size
 from velatura.progress import Progress
 from velatura.regions import Region, whole_style
 from velatura.style import Style
@@ -90,8 +90,7 @@ class Guided:
             raise SettingError("inner must be at least 1, corrections and force must not be negative.")
         if not 0 <= self.palette <= 1:
             raise SettingError(f"The palette must be between 0 and 1, not {self.palette}.")
-        if self.size and self.size < MIN_SIDE:
-            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
+        check_size(self.size)
         steps_of_strength(self.steps, self.strength)
 
     def fit(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.diffusion.schedules import add_noise
-from velatura.errors import SettingError, StyleError
-from velatura.methods.base import versions
+from velatura.errors import SettingError
+from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.adapters import attached, fresh_adapter, using
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, plan_size
@@ -75,27 +74,15 @@ def fit_lora(
     grid = (working[1] // backbone.factor, working[0] // backbone.factor)
     counts = torch.ones(1, 1, *grid, device=backbone.device)
     if mask is not None:
-        seen = (image_to_pixels(mask.image).mean(1, keepdim=True) + 1) / 2
-        counts = F.interpolate(seen, grid, mode="area").to(backbone.device)
-        if counts.sum() < 1:
-            raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
-    own = {field: value for field, value in asdict(settings).items() if field in FitSettings.__dataclass_fields__}
-    belongs = json.dumps([picture.digest, mask.digest if mask else "", backbone.fingerprint, own], sort_keys=True)
+        counts = F.interpolate(style_weights(mask), grid, mode="area").to(backbone.device)
+    own = fit_settings(settings, FitSettings)
+    belongs = fit_identity(picture, mask, backbone, own)
     before = backbone.evaluations
     adapter, curve = _optimise(settings, pixels, counts, backbone, progress, checkpoint, belongs)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    card = {
-        "picture": picture.name,
-        "sha256": picture.digest,
-        "size": list(picture.size),
-        "prompt": settings.fit_prompt,
-        "settings": own,
-        "loss": [[step, round(loss, 6)] for step, loss in curve],
-        "stopped": "all steps",
-        "unet_evaluations": backbone.evaluations - before,
-        "versions": versions(),
-    }
+    card = fit_card(picture, own, curve, "all steps", backbone.evaluations - before)
+    card["prompt"] = settings.fit_prompt
     kept = plan_size(picture.size, min(KEPT_SIDE, min(picture.size)), 1).working
     tensors = {**adapter, "picture.00": picture_tensor(picture.image.resize(kept))}
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)

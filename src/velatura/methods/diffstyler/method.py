@@ -33,7 +33,7 @@ from velatura.models.adapters import attached, using
 from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
-from velatura.picture.sizing import MIN_SIDE
+from velatura.picture.sizing import check_size
 from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
@@ -86,8 +86,7 @@ class DiffStyler(FitSettings):
             raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
         if self.corrections < 0 or self.feather < 0:
             raise SettingError("corrections and feather must not be negative.")
-        if self.size and self.size < MIN_SIDE:
-            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
+        check_size(self.size)
         steps_of_strength(self.steps, self.strength)
 
     @property

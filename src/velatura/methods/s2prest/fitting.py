@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from velatura.diffusion.schedules import add_noise
 from velatura.errors import SettingError, StyleError
-from velatura.methods.base import versions
+from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.progress import Progress
@@ -244,9 +243,7 @@ def fit_word(
     pixels = image_to_pixels(image).to(backbone.device)
     counts = torch.ones_like(pixels[:, :1])
     if mask is not None:
-        counts = ((image_to_pixels(mask.image, kept).mean(1, keepdim=True) + 1) / 2).to(backbone.device)
-        if counts.sum() < 1:
-            raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
+        counts = style_weights(mask, kept).to(backbone.device)
         # What does not count is not seen either: it takes the mean colour of what does.
         mean = (pixels * counts).sum((2, 3), keepdim=True) / counts.sum()
         pixels = pixels * counts + mean * (1 - counts)
@@ -256,22 +253,14 @@ def fit_word(
     views = make_views(pixels, counts, settings.fit_views, side, backbone, generator)
     with torch.no_grad():
         seen = backbone.see(pixels)
-    own = {field: value for field, value in asdict(settings).items() if field in FitSettings.__dataclass_fields__}
-    belongs = json.dumps([picture.digest, mask.digest if mask else "", backbone.fingerprint, own], sort_keys=True)
+    own = fit_settings(settings, FitSettings)
+    belongs = fit_identity(picture, mask, backbone, own)
     before = backbone.evaluations
     start = warm_start(settings, seen, backbone)
     word_map, curve = optimise(settings, start, views, backbone, progress, checkpoint, belongs)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    card = {
-        "picture": picture.name,
-        "sha256": picture.digest,
-        "size": list(picture.size),
-        "settings": own,
-        "loss": [[step, round(loss, 6)] for step, loss in curve],
-        "stopped": "plateau" if curve[-1][0] < settings.fit_steps else "all steps",
-        "unet_evaluations": backbone.evaluations - before,
-        "versions": versions(),
-    }
+    stopped = "plateau" if curve[-1][0] < settings.fit_steps else "all steps"
+    card = fit_card(picture, own, curve, stopped, backbone.evaluations - before)
     tensors = {**word_map.tensors(), "embedding": seen, "picture.00": picture_tensor(pixels_to_image(pixels))}
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)

@@ -28,7 +28,7 @@ from velatura.methods.s2prest.quantities import Conditions, Prepared, Start, edg
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.edges import canny_edges, hed_edges
 from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image
-from velatura.picture.sizing import MIN_SIDE
+from velatura.picture.sizing import check_size
 from velatura.progress import Progress
 from velatura.regions import Region, whole_style
 from velatura.style import Style
@@ -105,8 +105,7 @@ class S2PreST(FitSettings):
                 f"The prompt '{self.prompt}' lacks the placeholder {PLACEHOLDER}: "
                 f"write for example 'a portrait of a woman in the style of {PLACEHOLDER}'."
             )
-        if self.size and self.size < MIN_SIDE:
-            raise SettingError(f"The size {self.size} is too small: give at least {MIN_SIDE} pixels, or 0.")
+        check_size(self.size)
         steps_of_strength(self.steps, self.strength)
 
     @property
