@@ -100,6 +100,7 @@ def test_latents_of_content_edges_and_style(prepared: Prepared, recorded: dict[s
 def test_conditions(conditions: Conditions, recorded: dict[str, Tensor]) -> None:
     assert off(conditions.content.states, recorded["cond.4"]) < 1e-5
     assert off(conditions.edges.states, recorded["cond.5"]) < 1e-5
+    assert off(conditions.style.states, recorded["cond.3"]) < 1e-5
     assert off(conditions.without.states, recorded["sampling.u"]) < 1e-5
     assert off(METHOD.condition(conditions).states, recorded["inversion.c"]) < 1e-5
 

@@ -263,7 +263,7 @@ class S2PreST(FitSettings):
                 f"{backbone.word_width}: use the base model that it was made for."
             )
         count = len(prepared.z_content)
-        sees_style = style.tensors.get("embedding")
+        sees_style = self._sees_style(style, backbone)
         words = [v(prepared.sees_content), v(prepared.sees_edges)]
         if sees_style is not None:
             words.append(v(sees_style.to(backbone.device)).expand(count, -1, -1))
@@ -276,6 +276,14 @@ class S2PreST(FitSettings):
         speaks = PLACEHOLDER in self.negative_prompt
         without = backbone.text([self.negative_prompt] * count, words[1]) if speaks else self._without(backbone, memory)
         return Conditions(texts[0], texts[1], texts[2] if len(texts) > 2 else texts[0], without)
+
+    def _sees_style(self, style: Style, backbone: Backbone) -> Tensor | None:
+        """e(S) as the fit kept it; under compat what the published cast to bytes leaves of the picture."""
+        pictures = pictures_of(style)
+        if self.compat and pictures:
+            sizing = self.arithmetic.sizing(pictures[0][0].size, 0, backbone)
+            return self.arithmetic.see(self.arithmetic.style_pixels(pictures[0][0], sizing.working), backbone)
+        return style.tensors.get("embedding")
 
     def _without(self, backbone: Backbone, memory: Memory) -> Condition:
         key = ("text", backbone.fingerprint, self.negative_prompt)
