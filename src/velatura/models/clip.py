@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from velatura.errors import ModelError
 from velatura.models.catalogue import short_names
+from velatura.models.quiet import quiet
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,7 +37,8 @@ class ClipEyes:
         from transformers import CLIPVisionModelWithProjection
 
         try:
-            self.network: Any = CLIPVisionModelWithProjection.from_pretrained(place)
+            with quiet():
+                self.network: Any = CLIPVisionModelWithProjection.from_pretrained(place)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"The CLIP image encoder {place} cannot be loaded ({str(error).splitlines()[0]}): "

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +14,7 @@ from velatura.errors import ModelError
 from velatura.models.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.devices import choose_device, choose_dtype
 from velatura.models.latent import LatentBackbone
+from velatura.models.quiet import quiet
 from velatura.models.single_file import load_single_file
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".safetensors", ".pt")
@@ -33,7 +31,7 @@ def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> Late
     """
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
-    with _quiet():
+    with quiet():
         pipeline = _pipeline(model, chosen_dtype)
         _check(pipeline, model)
         pipeline.vae.to(torch.float32)
@@ -59,27 +57,6 @@ def _pipeline(model: str, dtype: torch.dtype) -> Any:
             f"There is no model '{model}': name one of {names}, a folder, a file, or a hub id 'owner/name'."
         )
     return _from_hub(place, dtype)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the bars and remarks of the libraries while a model loads; its errors are raised all the same."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    try:
-        for library in libraries:
-            library.set_verbosity_error()
-            library.disable_progress_bar()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)
-            library.enable_progress_bar()
 
 
 def _load(place: str, dtype: torch.dtype, **options: Any) -> Any:
