@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -181,14 +182,10 @@ def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTok
     """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
     average.store(model.parameters())
     average.copy_to(model.parameters())
-    parts: list[Any] = [vae, *model.children()]
-    dtypes = {part: next(part.parameters()).dtype for part in parts}
-    for part in parts:
-        part.half()
-    house_pipeline(model, tokenizer, vae).save_pretrained(out, max_shard_size="15MB")
-    for part, dtype in dtypes.items():
-        part.to(dtype)
+    # A copy is halved, never the model: changing a parameter's format drops the hooks that share its gradients.
+    averaged, autoencoder = copy.deepcopy(model).half(), copy.deepcopy(vae).half()
     average.restore(model.parameters())
+    house_pipeline(averaged, tokenizer, autoencoder).save_pretrained(out, max_shard_size="15MB")
 
 
 def train_denoiser(

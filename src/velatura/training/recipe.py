@@ -61,3 +61,4 @@ def run_recipe(
     train_denoiser(shards, out / "denoiser", vae, denoiser, resume and begun, progress)
     if processes.is_main_process:
         check_house(str(out / "denoiser" / "house"), shards, out / "check", progress)
+    processes.end_training()
