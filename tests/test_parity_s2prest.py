@@ -27,9 +27,14 @@ pytestmark = [
     needs_recordings,
     pytest.mark.skipif(not SEED.is_dir(), reason=f"the pictures in {SEED} are not here"),
 ]
-METHOD = S2PreST(compat="original", steps=10, strength=0.4, edges=str(PARITY / "s2prest/canny.png"))
 SIZES = {"content": (500, 339), "style": (534, 747)}
 SIDE = (512, 512)
+
+
+@pytest.fixture(scope="module")
+def method() -> S2PreST:
+    """Not at module level: the settings refuse an edge picture that is not there."""
+    return S2PreST(compat="original", steps=10, strength=0.4, edges=str(PARITY / "s2prest/canny.png"))
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +61,22 @@ def style() -> Style:
 
 
 @pytest.fixture(scope="module")
-def prepared(backbone: LatentBackbone, style: Style) -> Prepared:
+def prepared(method: S2PreST, backbone: LatentBackbone, style: Style) -> Prepared:
     content = open_picture(of_size(SIZES["content"]))
     with torch.no_grad():
-        return METHOD.prepare(content, SIDE, style, backbone, 42, Memory())
+        return method.prepare(content, SIDE, style, backbone, 42, Memory())
 
 
 @pytest.fixture(scope="module")
-def conditions(prepared: Prepared, backbone: LatentBackbone, style: Style) -> Conditions:
+def conditions(method: S2PreST, prepared: Prepared, backbone: LatentBackbone, style: Style) -> Conditions:
     with torch.no_grad():
-        return METHOD.conditions(prepared, style, backbone, Memory())
+        return method.conditions(prepared, style, backbone, Memory())
 
 
 @pytest.fixture(scope="module")
-def start(prepared: Prepared, conditions: Conditions, backbone: LatentBackbone) -> Start:
+def start(method: S2PreST, prepared: Prepared, conditions: Conditions, backbone: LatentBackbone) -> Start:
     with torch.no_grad():
-        return METHOD.start(prepared, conditions, METHOD.arithmetic.entry(backbone, 10, 0.4), backbone, Silent())
+        return method.start(prepared, conditions, method.arithmetic.entry(backbone, 10, 0.4), backbone, Silent())
 
 
 def test_seed_42_draws_the_recorded_noises(prepared: Prepared, recorded: dict[str, Tensor]) -> None:
@@ -97,12 +102,12 @@ def test_latents_of_content_edges_and_style(prepared: Prepared, recorded: dict[s
     assert off(prepared.z_style, recorded["z.style"]) < 1e-5
 
 
-def test_conditions(conditions: Conditions, recorded: dict[str, Tensor]) -> None:
+def test_conditions(method: S2PreST, conditions: Conditions, recorded: dict[str, Tensor]) -> None:
     assert off(conditions.content.states, recorded["cond.4"]) < 1e-5
     assert off(conditions.edges.states, recorded["cond.5"]) < 1e-5
     assert off(conditions.style.states, recorded["cond.3"]) < 1e-5
     assert off(conditions.without.states, recorded["sampling.u"]) < 1e-5
-    assert off(METHOD.condition(conditions).states, recorded["inversion.c"]) < 1e-5
+    assert off(method.condition(conditions).states, recorded["inversion.c"]) < 1e-5
 
 
 def test_start_latent(start: Start, recorded: dict[str, Tensor]) -> None:
@@ -113,13 +118,13 @@ def test_start_latent(start: Start, recorded: dict[str, Tensor]) -> None:
 
 
 def test_the_whole_chain(
-    start: Start, conditions: Conditions, backbone: LatentBackbone, recorded: dict[str, Tensor]
+    method: S2PreST, start: Start, conditions: Conditions, backbone: LatentBackbone, recorded: dict[str, Tensor]
 ) -> None:
-    entry = METHOD.arithmetic.entry(backbone, 10, 0.4)
+    entry = method.arithmetic.entry(backbone, 10, 0.4)
     assert (entry.timestep, entry.run) == (400, 4)
     with torch.no_grad():
-        last = METHOD.denoised(start.latents, conditions, entry, backbone, Silent())
+        last = method.denoised(start.latents, conditions, entry, backbone, Silent())
         decoded = backbone.decode(last)
     assert (last - recorded["latent.last"]).abs().max() < 2e-4 * recorded["latent.last"].abs().max()
-    png = np.asarray(METHOD.arithmetic.image(decoded, SIZES["content"]))[::4, ::4].astype(int)
+    png = np.asarray(method.arithmetic.image(decoded, SIZES["content"]))[::4, ::4].astype(int)
     assert np.abs(png - recorded["final_png.every4"].numpy().astype(int)).max() <= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ class Studio:
         if not Path(style).suffix and not Path(style).exists():
             return self.library.load(str(style))
         picture = open_picture(style)
-        key = (method.fits, picture.digest, repr(replaced_strength(method)))
+        key = (method.fits, picture.digest, repr(dict(method.fitted_by)))
         return self.memory.recall(key, lambda: self._fit(picture, picture.name, method))
 
     def stylize(
@@ -176,11 +175,6 @@ def parse_span(style: str) -> tuple[str, tuple[float, float]]:
 def as_picture(picture: str | Path | Picture) -> Picture:
     """A picture, opened if it is a path."""
     return picture if isinstance(picture, Picture) else open_picture(picture)
-
-
-def replaced_strength(method: Method) -> Method:
-    """The method at one strength, whatever its own: a style does not depend on it."""
-    return replace(method, strength=1.0)  # type: ignore[type-var]
 
 
 def configured(method: str, settings: dict[str, Any]) -> Method:

@@ -59,6 +59,12 @@ def add_noise(latents: Tensor, noise: Tensor, abar: float) -> Tensor:
     return math.sqrt(abar) * latents + math.sqrt(1 - abar) * noise
 
 
+def add_noise_each(latents: Tensor, noise: Tensor, abars: Sequence[float]) -> Tensor:
+    """``add_noise`` of a batch whose pictures are at levels of their own."""
+    rows = zip(latents, noise, abars, strict=True)
+    return torch.stack([add_noise(clean, eps, abar) for clean, eps, abar in rows])
+
+
 def clean_of(latents: Tensor, noise: Tensor, abar: float) -> Tensor:
     """The x0 that ``latents`` hold if their noise is ``noise``."""
     return (latents - math.sqrt(1 - abar) * noise) / math.sqrt(abar)

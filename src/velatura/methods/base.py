@@ -48,6 +48,11 @@ class Method(Protocol):
         """The method whose styles it uses."""
         ...
 
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """The settings that a fit depends on."""
+        ...
+
     def fit(
         self,
         picture: Picture,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -92,6 +92,10 @@ class Guided:
             raise SettingError(f"The palette must be between 0 and 1, not {self.palette}.")
         check_size(self.size)
         steps_of_strength(self.steps, self.strength)
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        return {"size": self.size}
 
     def fit(
         self,

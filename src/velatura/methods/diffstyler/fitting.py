@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.diffusion.schedules import add_noise
+from velatura.diffusion.schedules import add_noise_each
 from velatura.errors import SettingError
 from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.adapters import attached, fresh_adapter, using
@@ -130,8 +130,7 @@ def _optimise(
             timesteps = torch.randint(count, (settings.fit_batch,), generator=generator).to(backbone.device)
             noise = torch.randn(latents.shape, generator=generator).to(backbone.device)
             abars = backbone.alphas_cumprod[timesteps.cpu()].tolist()
-            rows = zip(latents, noise, abars, strict=True)
-            noisy = torch.cat([add_noise(z[None], e[None], a) for z, e, a in rows])
+            noisy = add_noise_each(latents, noise, abars)
             error = (backbone.predict(noisy, timesteps, condition) - noise).square()
             error = error * prediction_weight(backbone, timesteps)[:, None, None, None]
             loss = (error * counts).sum() / (counts.sum() * len(latents) * latents.shape[1])

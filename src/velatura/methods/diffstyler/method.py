@@ -17,7 +17,7 @@ from velatura.diffusion.guidance import conditional
 from velatura.diffusion.injection import Schedule, injected, injection_sites, recorded
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.diffusion.latents import adain
-from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
+from velatura.diffusion.schedules import Levels, add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of
@@ -29,6 +29,7 @@ from velatura.methods.diffstyler.published import (
     denoise_published,
     published_levels,
 )
+from velatura.methods.fits import fit_settings
 from velatura.models.adapters import attached, using
 from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
@@ -90,6 +91,10 @@ class DiffStyler(FitSettings):
         steps_of_strength(self.steps, self.strength)
 
     @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        return fit_settings(self, FitSettings)
+
+    @property
     def schedule(self) -> Schedule:
         """When and how much is injected."""
         return Schedule(self.feature_share, self.attention_share, self.fusion)
@@ -136,8 +141,8 @@ class DiffStyler(FitSettings):
         working = plan_size(content.size, self.size or backbone.native_size, backbone.multiple).working
         run = steps_of_strength(self.steps, self.strength)
         key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
-        stack = memory.recall_tensor(key, lambda: self.inverted(content, working, backbone, progress))
         levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(run)
+        stack = memory.recall_tensor(key, lambda: self.inverted(content, working, levels, backbone, progress))
         trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
         latents, scores = trajectory.latents[0], {}
         if run and any(mask.any() for mask in masks):
@@ -156,11 +161,15 @@ class DiffStyler(FitSettings):
         )
 
     def inverted(
-        self, content: Picture, working: tuple[int, int], backbone: LatentBackbone, progress: Progress
+        self,
+        content: Picture,
+        working: tuple[int, int],
+        levels: Levels,
+        backbone: LatentBackbone,
+        progress: Progress,
     ) -> Tensor:
         """The content's way to noise under the empty prompt (section 3): its latents (steps + 1, C, h, w)."""
         latents = backbone.encode(image_to_pixels(content.image, working))
-        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
         predict = conditional(backbone, backbone.text([""]))
         return torch.cat(invert(predict, latents, levels, self.corrections, progress).latents)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.diffusion.schedules import add_noise
+from velatura.diffusion.schedules import add_noise_each
 from velatura.errors import SettingError, StyleError
 from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.backbone import PLACEHOLDER, Backbone
@@ -118,10 +118,7 @@ def noise_loss(
     word_map: Callable[[Tensor], Tensor], views: Views, timesteps: Tensor, noise: Tensor, backbone: Backbone
 ) -> Tensor:
     """Mean squared error of the noise predicted in noised views under their own words (InST, eq. 4)."""
-    abars = backbone.alphas_cumprod[timesteps.cpu()]
-    noisy = torch.cat(
-        [add_noise(z[None], e[None], float(a)) for z, e, a in zip(views.latents, noise, abars, strict=True)]
-    )
+    noisy = add_noise_each(views.latents, noise, backbone.alphas_cumprod[timesteps.cpu()].tolist())
     condition = backbone.text([PLACEHOLDER] * len(views), word_map(views.embeddings))
     error = (backbone.predict(noisy, timesteps, condition) - noise).square().mean(1, keepdim=True)
     return (error * views.weights).sum() / views.weights.sum()
@@ -132,18 +129,16 @@ def warm_start(settings: FitSettings, seen: Tensor, backbone: Backbone) -> WordM
 
     ``seen`` (1, E) is e(S). Where the model has a linear map M from embeddings to words, W = spread M.
     """
-    own = backbone.word_of(seen)
-    if own is None:
+    # Of e(S), of nothing, and of each number alone: a linear map is known by these.
+    probes = torch.cat([seen, torch.zeros_like(seen), torch.eye(seen.shape[1], device=seen.device)])
+    words = backbone.word_of(probes)
+    if words is None:
         bias = backbone.token_embedding(WARM_TOKEN)[None].expand(settings.vectors, -1)
         weight = bias.new_zeros(settings.vectors, bias.shape[1], seen.shape[1])
         return WordMap(weight, bias.clone())
-    basis = torch.eye(seen.shape[1], device=seen.device)
-    of_nothing = backbone.word_of(torch.zeros_like(seen))
-    of_basis = backbone.word_of(basis)
-    if of_nothing is None or of_basis is None:
-        raise StyleError(f"The model {backbone.name} has no map from pictures to words: this is a fault of the model.")
+    own, of_nothing, of_basis = words[0], words[1], words[2:]
     weight = settings.fit_spread * (of_basis - of_nothing).permute(1, 2, 0)
-    bias = own[0] - torch.einsum("nwe,e->nw", weight, seen[0])
+    bias = own - torch.einsum("nwe,e->nw", weight, seen[0])
     repeats = settings.vectors
     return WordMap(weight[:1].repeat(repeats, 1, 1).contiguous(), bias[:1].repeat(repeats, 1).contiguous())
 

@@ -6,10 +6,10 @@ C is the content, K its edge picture, S the style picture; v(.) is the word map 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, st
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of
+from velatura.methods.fits import fit_settings
 from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, noised_mix
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
 from velatura.methods.s2prest.quantities import Conditions, Prepared, Start, edge_weight, joined
@@ -107,6 +108,10 @@ class S2PreST(FitSettings):
             )
         check_size(self.size)
         steps_of_strength(self.steps, self.strength)
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        return fit_settings(self, FitSettings)
 
     @property
     def stochastic(self) -> bool:
@@ -302,7 +307,6 @@ class S2PreST(FitSettings):
     ) -> Start:
         """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
         mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
-        noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
         edge_share = 0.0 if self.edges == "none" else self.edge_noise
         if not self.stochastic:
             seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
@@ -310,6 +314,7 @@ class S2PreST(FitSettings):
             noisy = invert(conditional(backbone, conditions.without), seen, levels, progress=progress).start
             noise = noise_of(noisy, seen, entry.abar)
         else:
+            noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
             noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
             noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
         return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
