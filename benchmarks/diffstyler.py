@@ -1,7 +1,9 @@
 """DiffStyler against its published arithmetic: UNet samples, seconds, memory, and what comes of the picture.
 
-python benchmarks/diffstyler.py CONTENT --style STYLE --mask MASK [--mask MASK …] [--size 128] [--published-steps 999]
-Both on the same weights, LoRA and settings, in one run, for K = 1 … as many regions as there are masks.
+python benchmarks/diffstyler.py CONTENT --style STYLE --mask MASK [--mask MASK …] [--size 128] [--steps 50] [--steps 20]
+Both on the same weights, LoRA and settings, in one run, for K = 1 … as many regions as there are masks (pictures, or
+box:… and the like); ours with each of --steps, the published path with its 50. The peak of memory is that of the run so
+far: what K adds is what it grows by. First, how well inversions lead back to the decoded content.
 The published path squashes to 512 x 512 by itself; to be affordable here it is run through the same functions at
 ``--size``, with its 999-step inversion, its hard masks and its three samples a pass.
 """
@@ -11,14 +13,16 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.inversion import invert
-from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg
+from velatura.diffusion.inversion import denoise_exactly, invert
+from velatura.diffusion.schedules import ddim_levels
+from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, psnr
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
 from velatura.methods.diffstyler.published import (
@@ -28,10 +32,24 @@ from velatura.methods.diffstyler.published import (
     denoise_published,
     published_levels,
 )
-from velatura.models.loading import load_backbone
+from velatura.models.latent import LatentBackbone
+from velatura.models.loading import load_latent_backbone
 from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.progress import Silent
 from velatura.regions import Region, parse_query
+from velatura.regions.masks import image_of_mask
+
+
+def show_inversions(backbone: LatentBackbone, pixels: torch.Tensor) -> None:
+    """PSNR against the decoded content of the picture that each inversion leads back to."""
+    predict, latents = conditional(backbone, backbone.text([""])), backbone.encode(pixels)
+    wanted, every = backbone.decode(latents), published_levels(backbone)
+    ours = [
+        (f"{n} steps, {c} corrections", ddim_levels(backbone.alphas_cumprod, n), c) for n in (20, 50) for c in (0, 1, 2)
+    ]
+    for name, levels, corrections in (("999 naive", every, 0), *ours):
+        start = invert(predict, latents, levels, corrections).start
+        print(f"{name}: {psnr(backbone.decode(denoise_exactly(predict, start, levels)), wanted):.1f} dB", flush=True)
 
 
 def main() -> None:
@@ -40,11 +58,12 @@ def main() -> None:
     parser.add_argument("--style", type=Path, required=True)
     parser.add_argument("--mask", action="append", required=True)
     parser.add_argument("--model", default="house")
+    parser.add_argument("--steps", type=int, action="append")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--fit-rate", type=float, default=2e-3)
     parser.add_argument("--guidance", type=float, default=5.0)
     asked = parser.parse_args()
-    backbone = load_backbone(asked.model, dtype="fp32")
+    backbone = load_latent_backbone(asked.model, dtype="fp32")
     method = DiffStyler(size=asked.size, guidance_scale=asked.guidance, fit_rate=asked.fit_rate, corrections=1)
     style = method.fit(open_picture(asked.style), backbone, "style", Silent())
     content = open_picture(asked.content)
@@ -52,29 +71,35 @@ def main() -> None:
     pixels = image_to_pixels(square.image)
     wanted = image_to_pixels(open_picture(asked.style).image, (asked.size, asked.size))
     lines = [
-        "| K | | inversion samples | denoising samples | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| K | | inversion | denoising | samples in all | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ "
+        "| peak GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
 
     def line(count: int, name: str, samples: tuple[int, int], seconds: float, result: torch.Tensor) -> None:
         found = [edge_f1(result, pixels), lpips_hedvgg(result, pixels)]
         found += [gram_distance(result, wanted), colour_distance(result, wanted)]
         numbers = " | ".join(f"{value:.3g}" for value in found)
-        lines.append(f"| {count} | {name} | {samples[0]} | {samples[1]} | {seconds:.0f} | {numbers} |")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        counted = f"{samples[0]} | {samples[1]} | {sum(samples)}"
+        lines.append(f"| {count} | {name} | {counted} | {seconds:.0f} | {numbers} | {peak:.2f} |")
         print(lines[-1], flush=True)
 
+    with torch.no_grad():
+        show_inversions(backbone, pixels)
     print("\n".join(lines), flush=True)
     for count in range(1, len(asked.mask) + 1):
         queries = [parse_query(mask) for mask in asked.mask[:count]]
         regions = [Region(style, query) for query in queries]
-        started, before = time.perf_counter(), backbone.evaluations
-        memory = Memory()
-        made = method.stylize([square], regions, backbone, 0, Silent(), memory)[0]
-        seconds, samples = time.perf_counter() - started, backbone.evaluations - before
-        before = backbone.evaluations
-        method.stylize([square], regions, backbone, 0, Silent(), memory)
-        denoising = backbone.evaluations - before
-        line(count, "ours", (samples - denoising, denoising), seconds, image_to_pixels(made.picture))
+        for steps in asked.steps or [method.steps]:
+            started, before = time.perf_counter(), backbone.evaluations
+            ours = replace(method, steps=steps)
+            made = ours.stylize([square], regions, backbone, 0, Silent(), Memory())[0]
+            seconds, samples = time.perf_counter() - started, backbone.evaluations - before
+            inversion = steps * (1 + ours.corrections)
+            line(
+                count, f"ours, {steps} steps", (inversion, samples - inversion), seconds, image_to_pixels(made.picture)
+            )
 
         started, before = time.perf_counter(), backbone.evaluations
         with torch.no_grad():
@@ -85,18 +110,17 @@ def main() -> None:
             grid = (latents.shape[2], latents.shape[3])
             prompt = backbone.text([style.card["prompt"]])
             pasted = [
-                PublishedRegion(style.tensors, prompt, cells_of_mask(open_picture(mask).image, grid))
-                for mask in asked.mask[:count]
+                PublishedRegion(style.tensors, prompt, cells_of_mask(image_of_mask(query(square)), grid))
+                for query in queries
             ]
             negative = backbone.text([method.negative_prompt])
             last = denoise_published(
-                backbone, at_timestep(trajectory), pasted, empty, negative, method.steps, asked.guidance, Silent()
+                backbone, at_timestep(trajectory), pasted, empty, negative, 50, asked.guidance, Silent()
             )
             result = backbone.decode(last)
         samples = backbone.evaluations - before
         seconds = time.perf_counter() - started
         line(count, "published", (inversion, samples - inversion), seconds, result)
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, {asked.size} px, fp32")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from torch import Tensor
 from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
+from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels
+from velatura.diffusion.source import RecordedSource
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
@@ -23,7 +25,7 @@ from velatura.methods.base import Stylization
 from velatura.models.adapters import attached, fresh_adapter, read_lora, save_lora, using
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
-from velatura.regions import Region
+from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask
 from velatura.style import Style
 
@@ -168,15 +170,61 @@ def test_the_start_may_take_the_styles_statistics() -> None:
     assert not np.array_equal(array(run(dataclasses.replace(QUICK, start_adain=1.0))), array(run(QUICK)))
 
 
-def test_the_cost_is_one_source_sample_and_two_a_region() -> None:
-    def cost(*regions: Region) -> float:
-        method = dataclasses.replace(QUICK, feature_share=1.0, corrections=0)
-        memory = Memory()
-        method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)
-        return method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)[0].scores["unet_evaluations"]
+def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
+    def costs(method: DiffStyler, *regions: Region) -> tuple[float, float]:
+        memory, found = Memory(), []
+        for _ in range(2):
+            result = method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)[0]
+            found.append(result.scores["unet_evaluations"])
+        return found[0], found[1]
 
+    whole = dataclasses.replace(QUICK, feature_share=1.0, corrections=1)
     for count in (1, 2, 3):
-        assert cost(*[Region(fitted(), where(HALF))] * count) == 5 * (1 + 2 * count)
+        regions = [Region(fitted(), where(HALF))] * count
+        assert costs(whole, *regions) == (5 * 2 + 5 * 2 * count, 5 * (1 + 2 * count))
+        assert costs(dataclasses.replace(whole, source="walked"), *regions)[1] == 5 * (1 + 2 * count)
+
+
+def test_recording_batching_and_sharing_change_nothing() -> None:
+    backbone, content = tiny_house(), Picture.of(CONTENT.image, "content")
+    method = dataclasses.replace(QUICK, feature_share=0.8, attention_share=0.6, fusion="adaptive")
+    regions = [Region(fitted(1), where(1 - HALF)), Region(fitted(2), where(HALF))]
+    levels = ddim_levels(backbone.alphas_cumprod, method.steps)
+    injections = [method.schedule.at(1 - (i + 1) / 5, t, 1000) for i, t in enumerate(levels.timesteps)]
+    source = RecordedSource(backbone, backbone.text([""]), levels, injections)
+    masks, sites = [region.mask(content) for region in regions], injection_sites(backbone.unet)
+    with torch.no_grad():
+        trajectory = method.inverted(content, (80, 64), source, Memory(), Silent())
+        passed = dict(source.passed)
+        ours = method.denoised(trajectory, regions, masks, source, injections, backbone, Silent())
+        shares, x = latent_shares(masks, (8, 10)), trajectory.start
+        negative = backbone.text([method.negative_prompt])
+        for step in reversed(range(5)):
+            timestep, below, above = levels.timesteps[step], levels.abars[step], levels.abars[step + 1]
+            noise = torch.zeros_like(x)
+            for region, share in zip(regions, shares, strict=True):
+                with recorded(backbone.unet, sites) as recording:
+                    backbone.predict(passed[timestep], timestep, source.condition)
+                with (
+                    attached(backbone.unet, {"own": region.style.tensors}),
+                    using(backbone.unet, "own"),
+                    injected(backbone.unet, sites, recording, injections[step]),
+                ):
+                    without = backbone.predict(x, timestep, negative)
+                    guided = backbone.predict(x, timestep, backbone.text([region.style.card["prompt"]]))
+                noise = noise + share * (without + method.guidance_scale * (guided - without))
+            x = add_noise(clean_of(x, noise, above), noise, below)
+    assert torch.allclose(ours, x, atol=1e-3)
+
+
+def test_a_kept_trajectory_gives_the_same_picture_and_a_walked_source_almost() -> None:
+    memory = Memory()
+    first, second = (QUICK.stylize([CONTENT], [Region(fitted())], tiny_house(), 0, Silent(), memory)[0] for _ in "ab")
+    assert np.array_equal(array(first), array(second))
+    exact = dataclasses.replace(QUICK, corrections=4)
+    walked = run(dataclasses.replace(exact, source="walked"))
+    assert np.abs(array(walked) - array(run(exact))).max() <= 2
+    assert walked.scores["inversion_psnr"] > 40
 
 
 def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:

@@ -7,14 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.sampling import Moment
+from velatura.diffusion.schedules import add_noise
 from velatura.errors import SettingError, StyleError
+from velatura.losses import View
 from velatura.memory import Memory
-from velatura.methods.guided import Guided, normalised, usual_sizing
-from velatura.models.perceptual import perceptual_trunk
+from velatura.methods.guided import Guided
+from velatura.methods.guided.aims import Aim
+from velatura.methods.guided.presets import preset
+from velatura.methods.guided.sizing import usual_sizing
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, normalised
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region
@@ -65,22 +71,24 @@ def test_without_losses_it_is_plain_guided_denoising() -> None:
     assert not np.array_equal(result(dataclasses.replace(QUICK, force=0.0)), result(QUICK))
 
 
+@pytest.mark.parametrize("look", ["clean", "blend"])
 @pytest.mark.parametrize("gradient", ["x0", "unet"])
-def test_one_steered_step_lowers_the_loss(gradient: str) -> None:
-    method = dataclasses.replace(QUICK, gradient=gradient, force=0.02)
-    backbone = tiny_house()
+def test_one_steered_step_lowers_the_loss(gradient: str, look: str) -> None:
+    backbone, regions = tiny_house(), [Region(fitted())]
     pixels = image_to_pixels(CONTENT.image, (96, 72))
-    objective = method.objective(
-        pixels, method.statistics(fitted(), pixels.device), perceptual_trunk(torch.device("cpu"))
-    )
-    predict = method.predictor(fitted(), backbone)
+    shares = torch.ones(1, 1, 9, 12)
     with torch.no_grad():
         latents = backbone.encode(pixels)
+        predict = QUICK.predictor(regions, shares, backbone)
         moment = Moment(0, 200, float(backbone.alphas_cumprod[200]), latents, predict(latents, 200))
-    moved, _ = method.steered(moment, backbone, predict, objective)
+    (aim,) = QUICK.aims(pixels, latents, regions, shares, backbone, 0)
+    steering = Steering(backbone, predict, [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
+    moved, _ = (steering.at_clean if gradient == "x0" else steering.through_unet)(moment)
     with torch.no_grad():
-        before = objective(backbone.decode(moment.clean))[0]
-        after = objective(backbone.decode(moved.clean))[0]
+        before, after = (
+            aim.objective(backbone.decode(seen), seen, steering.content(aim, moment, 0.0))[0]
+            for seen in (LOOKS[look](at.clean, moment) for at in (moment, moved))
+        )
     assert after < before
     if gradient == "unet":
         assert (moved.noise - moment.noise).square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
@@ -88,6 +96,137 @@ def test_one_steered_step_lowers_the_loss(gradient: str) -> None:
         displacement = (moved.clean - moment.clean).square().mean().sqrt().item()
         assert displacement == pytest.approx(0.02 * (1 - moment.abar) ** 0.5, rel=1e-3)
         assert torch.equal(moved.noise, moment.noise)
+
+
+def test_the_blend_of_the_content_itself_is_no_content_distance() -> None:
+    backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (96, 72))
+    method = dataclasses.replace(QUICK, weights={"mse": 1.0, "vgg": 1.0, "zecon": 0.0})
+    with torch.no_grad():
+        latents, noise = backbone.encode(pixels), torch.randn(1, 8, 9, 12)
+        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 9, 12), backbone, 0)
+        moment = Moment(0, 400, 0.3, add_noise(latents, noise, 0.3), noise)
+        steering = Steering(backbone, lambda x, t: noise, [aim], latents, LOOKS["blend"], SCALES["raw"], 1.0, 1, 4)
+        seen = LOOKS["blend"](latents, moment)
+        assert aim.objective(backbone.decode(seen), seen, steering.content(aim, moment, 0.0))[0].item() < 1e-8
+
+
+def test_the_gradient_of_a_quadratic_moves_eps_and_x0_alike() -> None:
+    """On data N(0, 1) eps = sqrt(1 - abar) x: x0' = x0 + (s^2 / a) g through the network, by chain rule."""
+    abar, clean_push = 0.4, []
+    x = torch.randn(1, 3, 8, 8)
+    target = torch.randn(1, 3, 8, 8)
+
+    class Identity:
+        def decode(self, latents: Tensor) -> Tensor:
+            return latents
+
+    class Quadratic:
+        terms = (None,)
+
+        def acting(self, passed: float) -> tuple[None]:
+            return self.terms
+
+        def __call__(self, pixels: Tensor, latents: Tensor, content: object, passed: float) -> tuple[Tensor, dict]:
+            return (pixels - target).square().sum() / 2, {"quadratic": 0.0}
+
+    moment = Moment(0, 400, abar, x, (1 - abar) ** 0.5 * x)
+    aim = Aim(Quadratic(), View(x))  # type: ignore[arg-type]
+    steering = Steering(
+        Identity(),  # type: ignore[arg-type]
+        lambda latents, t: (1 - abar) ** 0.5 * latents,
+        [aim],
+        x,
+        LOOKS["clean"],
+        SCALES["raw"],
+        1.0,
+        1,
+        1,
+    )
+    moved, _ = steering.through_unet(moment)
+    slope = abar**0.5  # dx0/dx for this denoiser
+    wanted = moment.clean - (1 - abar) / abar**0.5 * slope * (moment.clean - target)
+    assert torch.allclose(moved.clean, wanted, atol=1e-5)
+    still, _ = steering.at_clean(moment)
+    clean_push = moment.clean - (1 - abar) * (moment.clean - target)
+    assert torch.allclose(still.clean, clean_push, atol=1e-5)
+
+
+def test_the_x0_gradient_leaves_the_unet_out_of_its_graph() -> None:
+    backbone, calls = tiny_house(), []
+    handle = backbone.unet.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    result(QUICK)
+    handle.remove()
+    assert calls and not any(calls)
+
+
+def test_recomputed_activations_give_the_same_picture() -> None:
+    through = dataclasses.replace(QUICK, gradient="unet")
+    assert np.array_equal(result(through), result(dataclasses.replace(through, activations="recomputed")))
+
+
+def test_scales() -> None:
+    gradient = torch.full((1, 3, 4, 4), 0.5)
+    assert torch.equal(SCALES["raw"](gradient, 0.1), gradient)
+    assert SCALES["rms"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
+    assert SCALES["clipped"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
+    assert torch.equal(SCALES["clipped"](gradient, 2.0), gradient)
+
+
+def test_eta_draws_from_the_seed() -> None:
+    ancestral = dataclasses.replace(QUICK, eta=1.0)
+    assert np.array_equal(result(ancestral, 1), result(ancestral, 1))
+    assert not np.array_equal(result(ancestral, 1), result(ancestral, 2))
+
+
+def test_regions_keep_the_background_and_their_styles_apart() -> None:
+    other = QUICK.fit(Picture.of(smooth_image(64, 64, 5), "other"), tiny_house(), "other", Silent())
+    right = Region(fitted(), BoxOfHalf(0.5))
+    made = QUICK.stylize([CONTENT], [right], tiny_house(), 0, Silent(), Memory())[0]
+    content = np.asarray(CONTENT.image)
+    assert np.array_equal(np.asarray(made.picture)[:, :48], content[:, :48])
+    assert not np.array_equal(np.asarray(made.picture)[:, 48:], content[:, 48:])
+    both = [Region(other, BoxOfHalf(0.5, left=True)), right]
+    two = np.asarray(QUICK.stylize([CONTENT], both, tiny_house(), 0, Silent(), Memory())[0].picture).astype(int)
+    swapped = [Region(fitted(), BoxOfHalf(0.5, left=True)), Region(other, BoxOfHalf(0.5))]
+    back = np.asarray(QUICK.stylize([CONTENT], swapped, tiny_house(), 0, Silent(), Memory())[0].picture).astype(int)
+    assert np.abs(two - back).mean() > 1
+    everywhere = QUICK.stylize([CONTENT], [Region(fitted(), BoxOfHalf(0.0))], tiny_house(), 0, Silent(), Memory())[0]
+    assert np.abs(np.asarray(everywhere.picture).astype(int) - result(QUICK)).max() <= 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxOfHalf:
+    """Everything right (or left) of a share of the width."""
+
+    share: float
+    left: bool = False
+
+    def __call__(self, picture: Picture) -> np.ndarray:
+        mask = np.zeros(picture.size[::-1], np.float32)
+        at = int(self.share * picture.size[0])
+        mask[:, slice(0, at) if self.left else slice(at, None)] = 1
+        return mask
+
+
+@pytest.mark.parametrize("name", ["poster", "zecon"])
+def test_presets_are_settings_of_the_method(name: str) -> None:
+    settings = {**dict(preset(name)), "size": 64, "steps": 4, "strength": 0.5}
+    weights = {key: weight for key, weight in settings["weights"].items()}
+    method = Guided(**{**settings, "weights": weights})
+    made = method.stylize([CONTENT], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+    assert set(made.scores) == set(weights)
+    assert made.manifest["image_encoder"].startswith("efficientnet-lite0, in place of CLIP")
+    with pytest.raises(SettingError, match="poster, zecon"):
+        preset("none")
+
+
+def test_words_as_a_style_need_clip() -> None:
+    words = Style("a sketch", "guided", "", "", {}, {"text": "a sketch"})
+    method = dataclasses.replace(QUICK, weights={"clip_dir_patch": 1.0})
+    with pytest.raises(SettingError, match="needs CLIP, which is not here"):
+        method.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
+    with pytest.raises(SettingError, match="loss gram needs a style picture"):
+        QUICK.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
 
 
 def test_a_gradient_is_brought_to_rms_one_for_each_picture() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from tests.conftest import smooth_pixels
 from velatura.errors import SettingError
-from velatura.losses import LOSSES, Targets, View, make_objective
-from velatura.losses.colour import FLOOR, ColourMoments, colour_moments, transport_colours
-from velatura.losses.gram import STYLE_LAYERS, GramDistance, gram_matrix, relative_gram_distance
-from velatura.losses.mse import PixelMSE
-from velatura.losses.range import OutOfRange
+from velatura.losses import LOSSES, Objective, Targets, View, make_objective
+from velatura.losses.clip import directional_distance, spherical_distance
+from velatura.losses.colour import FLOOR, colour_moments, transport_colours
+from velatura.losses.crops import Crop, cut, drawn_crops
+from velatura.losses.eyes import destyled, goal_of_picture
+from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
-from velatura.losses.vgg import CONTENT_LAYER
+from velatura.losses.wasserstein import sliced_wasserstein, unit_directions
+from velatura.losses.zecon import drawn_positions, patch_contrast, patch_nce, unit
 from velatura.models.perceptual import HED, LAYERS, VGG16Trunk, hed_trunk
 
 
@@ -25,7 +29,39 @@ def trunk() -> VGG16Trunk:
 
 def targets(trunk: VGG16Trunk) -> Targets:
     content, style = smooth_pixels(seed=0), smooth_pixels(seed=1)
-    return Targets(View(content, trunk.features(content, (CONTENT_LAYER,))), style_statistics(style, trunk))
+    return Targets(
+        View(content), style_statistics(style, trunk), style, trunk, Stand(), goal_of_picture(style, Stand(), draws())
+    )
+
+
+def draws() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+class Stand:
+    """An image encoder small enough for a test: means over a coarse grid."""
+
+    source = "stand-in"
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(pixels, 4).flatten(1)
+
+
+def encoder(latents: Tensor) -> tuple[Tensor, ...]:
+    """Two maps of (1, 3, H, W), fine and coarse."""
+    kernel = torch.randn(8, 3, 3, 3, generator=draws())
+    fine = F.conv2d(latents, kernel, padding=1)
+    return fine, F.avg_pool2d(fine, 4)
+
+
+def seen(objective: Objective, pixels: Tensor) -> View:
+    return objective.view(pixels, pixels, objective.terms)
+
+
+def value(name: str, trunk: VGG16Trunk, pixels: Tensor) -> Tensor:
+    """One loss of a picture against the usual content and style."""
+    objective = make_objective({name: 1.0}, targets(trunk), encoder=encoder)
+    return objective(pixels, pixels, seen(objective, smooth_pixels(seed=0)))[0]
 
 
 def test_gram_matrix_is_the_mean_outer_product() -> None:
@@ -44,11 +80,16 @@ def test_gram_ignores_places_and_units() -> None:
     assert relative_gram_distance({"a": gram_matrix(features * 0)}, {"a": gram_matrix(other)}).item() == 1
 
 
-def test_a_style_has_no_style_distance_to_itself(trunk: VGG16Trunk) -> None:
+@pytest.mark.parametrize("name", ["gram", "colour", "texture", "palette"])
+def test_a_style_has_no_style_distance_to_itself(trunk: VGG16Trunk, name: str) -> None:
     style = smooth_pixels(seed=1)
-    view = View(style, trunk.features(style, STYLE_LAYERS))
-    assert GramDistance(targets(trunk))(view).item() < 1e-9
-    assert ColourMoments(targets(trunk))(view).item() < 1e-9
+    assert value(name, trunk, style).item() < 1e-6 < value(name, trunk, smooth_pixels(seed=2)).item()
+
+
+@pytest.mark.parametrize("name", ["mse", "mse_rgb", "vgg", "vgg_shallow"])
+def test_a_content_has_no_content_distance_to_itself(trunk: VGG16Trunk, name: str) -> None:
+    content = smooth_pixels(seed=0)
+    assert value(name, trunk, content).item() < 1e-9 < value(name, trunk, smooth_pixels(seed=2)).item()
 
 
 def test_colour_moments_are_mean_and_covariance() -> None:
@@ -71,46 +112,121 @@ def test_transported_colours_have_the_wanted_moments_and_no_share_changes_nothin
     assert torch.equal(transport_colours(pixels, *wanted, share=0.0), pixels)
 
 
-def test_colour_loss_of_a_shift_is_its_square(trunk: VGG16Trunk) -> None:
+def test_colour_loss_of_a_shift_is_its_square_and_of_the_palette_its_mean_projection(trunk: VGG16Trunk) -> None:
     style = smooth_pixels(seed=1)
-    assert ColourMoments(targets(trunk))(View(style + 0.1, {})).item() == pytest.approx(3 * 0.01, rel=1e-3)
+    assert value("colour", trunk, style + 0.1).item() == pytest.approx(3 * 0.01, rel=1e-3)
+    cloud, directions = torch.randn(3, 500), unit_directions(16, 3, draws())
+    shift = torch.tensor([0.3, -0.1, 0.2])
+    expected = (directions @ shift).abs().mean().item()
+    assert sliced_wasserstein(cloud + shift[:, None], cloud, directions).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_sliced_wasserstein_ignores_order_and_number() -> None:
+    cloud, directions = torch.randn(3, 400), unit_directions(8, 3, draws())
+    assert sliced_wasserstein(cloud[:, torch.randperm(400)], cloud, directions).item() < 1e-6
+    assert sliced_wasserstein(cloud.repeat(1, 2), cloud, directions).item() < 0.02
 
 
 def test_pixel_loss_sees_light_and_not_colour(trunk: VGG16Trunk) -> None:
     content = smooth_pixels(seed=0)
-    loss = PixelMSE(targets(trunk))
-    assert loss(View(content + 0.1, {})).item() == pytest.approx(0.01, rel=1e-4)
+    assert value("mse", trunk, content + 0.1).item() == pytest.approx(0.01, rel=1e-4)
     tinted = content + torch.tensor([0.114, 0, -0.299])[:, None, None]
-    assert loss(View(tinted, {})).item() < 1e-10
+    assert value("mse", trunk, tinted).item() < 1e-10
+    assert value("mse_rgb", trunk, tinted).item() == pytest.approx((0.114**2 + 0.299**2) / 3, rel=1e-4)
 
 
 def test_range_loss_counts_only_what_is_outside(trunk: VGG16Trunk) -> None:
-    loss = OutOfRange(targets(trunk))
-    assert loss(View(torch.ones(1, 3, 4, 4), {})).item() == 0
-    assert loss(View(torch.full((1, 3, 4, 4), 1.5), {})).item() == pytest.approx(0.25)
+    assert value("range", trunk, torch.ones(1, 3, 64, 64)).item() == 0
+    assert value("range", trunk, torch.full((1, 3, 64, 64), 1.5)).item() == pytest.approx(0.25)
+
+
+def test_total_variation_of_a_ramp_is_its_slope(trunk: VGG16Trunk) -> None:
+    ramp = (torch.arange(64) * 0.01).expand(1, 3, 64, 64)
+    assert value("tv", trunk, ramp).item() == pytest.approx(0.01, rel=1e-4)
+    assert value("tv", trunk, 0 * ramp).item() == 0
+
+
+def test_zecon_is_lowest_for_what_stands_in_its_place() -> None:
+    ours = encoder(smooth_pixels(seed=0))
+    places = drawn_positions(ours, draws())
+    assert [len(place) for place in places] == [256, 256] and len(places[0].unique()) == 256
+    aligned = patch_contrast(ours, ours, places)
+    moved = patch_contrast([level.roll(7, 3) for level in ours], ours, places)
+    assert aligned < moved
+    order = [place[torch.randperm(256)] for place in places]
+    assert patch_contrast(ours, ours, order).item() == pytest.approx(aligned.item(), rel=1e-4)
+
+
+def test_zecons_keys_get_no_gradient() -> None:
+    query, key = (torch.randn(8, 4).requires_grad_() for _ in "qk")
+    patch_nce(query, key).sum().backward()
+    assert key.grad is None and query.grad is not None
+    assert patch_nce(unit(query.detach()[:1]), unit(query.detach()[:1])).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_spherical_distance_is_half_the_squared_angle_and_has_a_slope_everywhere() -> None:
+    x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    assert spherical_distance(x, y).item() == pytest.approx(torch.pi**2 / 8, rel=1e-5)
+    for other in (3 * x, -x):
+        at = x.clone().requires_grad_()
+        spherical_distance(at, other).sum().backward()
+        assert at.grad is not None and at.grad.isfinite().all()
+    assert spherical_distance(x, 3 * x).item() == pytest.approx(0, abs=1e-6)
+    assert directional_distance(x, torch.tensor([[5.0, 0.0]])).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_crop_of_everything_is_the_picture_and_crops_show_what_they_name() -> None:
+    pixels = smooth_pixels(64, 64, seed=4)
+    assert torch.allclose(cut(pixels, [Crop(0, 0, 1, 1, 0)], 64), pixels, atol=1e-5)
+    quarter = cut(pixels, [Crop(-0.5, -0.5, 0.5, 0.5, 0)], 32)
+    assert torch.allclose(quarter, pixels[..., :32, :32], atol=1e-5)
+    wide = cut(smooth_pixels(40, 120, seed=4), drawn_crops(5, (0.01, 0.05), draws()), 16)
+    assert wide.shape == (5, 3, 16, 16) and wide.isfinite().all()
+
+
+def test_destyling_takes_colour_and_detail() -> None:
+    plain = destyled(torch.rand(1, 3, 64, 64) * 2 - 1)
+    assert torch.equal(plain[:, 0], plain[:, 2]) and plain.std() < 0.3
+
+
+def test_a_loss_counts_only_in_its_span(trunk: VGG16Trunk) -> None:
+    objective = make_objective({"mse": 1.0, "tv": 1.0}, targets(trunk), {"tv": (0.5, 1.0)})
+    content = smooth_pixels(seed=0)
+    early, late = (objective(content, content, seen(objective, content), passed)[1] for passed in (0.2, 0.7))
+    assert set(early) == {"mse"} and set(late) == {"mse", "tv"}
+    with pytest.raises(SettingError, match="must lie in 0-1"):
+        make_objective({"mse": 1.0}, targets(trunk), {"mse": (0.7, 0.2)})
+
+
+def test_a_style_in_words_has_no_picture_to_compare_with(trunk: VGG16Trunk) -> None:
+    bare = Targets(View(smooth_pixels()), None, None, trunk)
+    for name in ("gram", "colour", "palette", "texture"):
+        with pytest.raises(SettingError, match=f"loss {name} needs a style picture"):
+            make_objective({name: 1.0}, bare)
 
 
 def test_objective_is_the_weighted_sum_and_skips_zeros(trunk: VGG16Trunk) -> None:
     wanted = {"mse": 2.0, "gram": 0.5, "colour": 0.0, "vgg": 1.0, "range": 3.0}
-    objective = make_objective(wanted, targets(trunk), trunk)
-    total, values = objective(smooth_pixels(seed=2))
+    objective = make_objective(wanted, targets(trunk))
+    content, pixels = smooth_pixels(seed=0), smooth_pixels(seed=2)
+    total, values = objective(pixels, pixels, seen(objective, content))
     assert set(values) == {"mse", "gram", "vgg", "range"}
-    assert total.item() == pytest.approx(sum(wanted[name] * value for name, value in values.items()), rel=1e-5)
-    assert all(value >= 0 for value in values.values())
+    assert total.item() == pytest.approx(sum(wanted[name] * found for name, found in values.items()), rel=1e-5)
+    assert all(found >= 0 for found in values.values())
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_has_a_gradient(trunk: VGG16Trunk, name: str) -> None:
     pixels = (1.2 * smooth_pixels(seed=3)).requires_grad_()
-    make_objective({name: 1.0}, targets(trunk), trunk)(pixels)[0].backward()
+    value(name, trunk, pixels).backward()
     assert pixels.grad is not None and pixels.grad.isfinite().all() and pixels.grad.abs().sum() > 0
 
 
 def test_bad_weights_are_named(trunk: VGG16Trunk) -> None:
     with pytest.raises(SettingError, match=r"Unknown loss 'beauty'.*gram"):
-        make_objective({"beauty": 1}, targets(trunk), trunk)
+        make_objective({"beauty": 1}, targets(trunk))
     with pytest.raises(SettingError, match="negative"):
-        make_objective({"gram": -1}, targets(trunk), trunk)
+        make_objective({"gram": -1}, targets(trunk))
 
 
 def test_trunk_layers_have_vgg16s_shapes(trunk: VGG16Trunk) -> None:

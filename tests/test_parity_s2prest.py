@@ -76,7 +76,9 @@ def conditions(method: S2PreST, prepared: Prepared, backbone: LatentBackbone, st
 @pytest.fixture(scope="module")
 def start(method: S2PreST, prepared: Prepared, conditions: Conditions, backbone: LatentBackbone) -> Start:
     with torch.no_grad():
-        return method.start(prepared, conditions, method.arithmetic.entry(backbone, 10, 0.4), backbone, Silent())
+        return method.start(
+            prepared, conditions, method.arithmetic.entry(backbone, 10, 0.4), backbone, Memory(), Silent()
+        )
 
 
 def test_seed_42_draws_the_recorded_noises(prepared: Prepared, recorded: dict[str, Tensor]) -> None:

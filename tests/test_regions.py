@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from tests.test_parity import PARITY
-from velatura.errors import PictureError, SettingError
+from velatura.errors import ModelError, PictureError, SettingError
 from velatura.picture import Picture, open_picture
 from velatura.regions import Region, latent_shares, parse_query
 from velatura.regions.classical import box_mask, points_mask
+from velatura.regions.everything import everything_picture, segments
 from velatura.regions.masks import feathered, grown, image_of_mask, mask_of_image, united, without
-from velatura.regions.query import Softened
 from velatura.regions.region import layered
 from velatura.style import Style
 
@@ -99,7 +102,7 @@ def test_queries_are_read_and_wrong_ones_say_what_is_wrong(tmp_path: Path) -> No
     assert overlap(parse_query(str(tmp_path / "half.png"))(picture), truth) > 0.9
     assert overlap(parse_query("box:45,25,116,96")(picture), truth) > 0.95
     assert overlap(parse_query("point:70,60;90,50")(picture), truth) > 0.95
-    assert Softened(parse_query("box:45,25,116,96"), 4, 3.0)(picture).sum() > truth.sum()
+    assert feathered(grown(parse_query("box:45,25,116,96")(picture), 4), 3.0).sum() > truth.sum()
     for wrong in ("box:1,2,3", "point:a,b", "nowhere.png", "text:"):
         with pytest.raises(SettingError):
             parse_query(wrong)
@@ -112,3 +115,85 @@ def test_a_regions_weight_scales_its_mask() -> None:
     picture = Picture.of(scene()[0], "scene")
     assert Region(STYLE).mask(picture).min() == 1
     assert Region(STYLE, parse_query("box:45,25,116,96"), 0.5).mask(picture).max() == 0.5
+
+
+def test_a_polygon_covers_what_lies_within_it() -> None:
+    picture = Picture.of(scene()[0], "scene")
+    mask = parse_query("polygon:10,10;29,10;29,49;10,49")(picture)
+    assert mask.shape == (120, 160) and mask.sum() == 20 * 40 and mask[10:50, 10:30].all()
+    with pytest.raises(SettingError, match="at least 3 corners"):
+        parse_query("polygon:1,1;2,2")(picture)
+
+
+def test_segments_cover_the_picture_once_and_find_the_thing() -> None:
+    image, truth = scene()
+    found = segments(image)
+    assert found.shape == truth.shape and found.min() == 1
+    areas = np.bincount(found.ravel())[1:]
+    assert (areas > 0).all() and (np.diff(areas) <= 0).all()
+    picture = Picture.of(image, "scene")
+    number = found[60, 80]
+    assert overlap(parse_query(f"segment:{number}")(picture), truth) > 0.8
+    every = ",".join(map(str, range(1, found.max() + 1)))
+    assert parse_query(f"segment:{every}")(picture).all()
+    with pytest.raises(SettingError, match="no segment 99: the picture has segments 1 to"):
+        parse_query("segment:99")(picture)
+    drawn = everything_picture(image)
+    assert drawn.size == image.size and not np.array_equal(np.asarray(drawn), np.asarray(image))
+
+
+def test_sam2_is_asked_as_it_wants_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights: that prompts and sizes are what transformers' model takes."""
+    from transformers import Sam2Config, Sam2Model
+
+    from velatura.regions import sam2
+
+    torch.manual_seed(0)
+    model = Sam2Model(Sam2Config()).eval()
+    monkeypatch.setattr(sam2, "_sam2", lambda: model)
+    picture = Picture.of(scene()[0], "scene")
+    for query in ("sam2:box:45,25,116,96", "sam2:point:70,60;90,50"):
+        mask = parse_query(query)(picture)
+        assert mask.shape == (120, 160) and set(np.unique(mask)) <= {0.0, 1.0}
+
+
+def test_a_cutter_that_is_not_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from velatura.regions import fastsam, sam2
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError
+
+    sam2._sam2.cache_clear()
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    picture = Picture.of(scene()[0], "scene")
+    with pytest.raises(ModelError, match="or leave out sam2:"):
+        parse_query("sam2:box:1,1,9,9")(picture)
+    fastsam._fastsam.cache_clear()
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(ModelError, match=r"velatura\[fastsam\]"):
+        parse_query("fastsam:text:a disc")(picture)
+    with pytest.raises(SettingError, match="sam2 for what it cannot find"):
+        parse_query("sam2:text:deer")
+
+
+def test_fastsam_masks_become_one_of_the_pictures_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in with ultralytics' face; the real one and its weights are not on this machine."""
+    from velatura.regions import fastsam
+
+    asked: dict[str, object] = {}
+
+    class Stand:
+        masks = torch.zeros(2, 60, 80)
+
+        def predict(self, image: Image.Image, **prompts: object) -> list[SimpleNamespace]:
+            asked.update(prompts)
+            return [SimpleNamespace(masks=SimpleNamespace(data=self.masks) if len(self.masks) else None)]
+
+    Stand.masks[0, :30], Stand.masks[1, :, :20] = 1, 1
+    monkeypatch.setattr(fastsam, "_fastsam", Stand)
+    picture = Picture.of(scene()[0], "scene")
+    mask = parse_query("fastsam:point:5,5")(picture)
+    assert asked["points"] == [[5.0, 5.0]] and mask[:60].all() and mask[:, :40].all() and not mask[60:, 40:].any()
+    Stand.masks = torch.zeros(0, 60, 80)
+    with pytest.raises(SettingError, match="found nothing in the box"):
+        parse_query("fastsam:box:1,1,9,9")(picture)

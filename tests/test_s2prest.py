@@ -25,6 +25,7 @@ from velatura.methods.s2prest.arithmetic import noised_mix
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
 from velatura.methods.s2prest.quantities import edge_weight
 from velatura.models.edges import canny_edges, hed_edges
+from velatura.models.loading import load_backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region
@@ -88,13 +89,26 @@ def test_inst_is_s2prest_without_edges_and_style_latent() -> None:
 
 
 def test_memory_spares_what_a_sweep_repeats() -> None:
-    memory, backbone = Memory(), tiny_house()
-    for strength in (0.2, 0.4, 0.6):
-        method = dataclasses.replace(QUICK, strength=strength)
+    memory, backbone, asked, needed = Memory(), tiny_house(), 0.0, 0.0
+    for strength in (0.2, 0.6, 0.4):
+        method = dataclasses.replace(QUICK, steps=5, strength=strength)
         remembered = method.stylize([CONTENT], [Region(fitted())], backbone, 0, Silent(), memory)[0]
-        assert np.array_equal(array(remembered), array(run(method, [CONTENT])[0]))
-    assert memory.misses == 4  # content, edges, style, the empty text
-    assert memory.hits == 8
+        alone = run(method, [CONTENT])[0]
+        assert np.array_equal(array(remembered), array(alone))
+        needed += remembered.scores["unet_evaluations"]
+        asked += alone.scores["unet_evaluations"]
+    assert memory.misses == 5  # content, edges, style, the empty text, the inversion
+    assert memory.hits == 10
+    assert (asked, needed) == (3 * (1 + 3 + 2), 3 + 2 * (1 + 3 + 2))
+
+
+def test_a_style_fitted_in_one_number_format_goes_with_the_other() -> None:
+    half, whole = (load_backbone("house", "cpu", dtype).fingerprint for dtype in ("bf16", "fp32"))
+    assert half == whole
+
+
+def test_inst_has_no_edges_to_show() -> None:
+    assert run(InST(steps=2, strength=0.5, size=64), [CONTENT])[0].layers == {}
 
 
 @pytest.mark.parametrize("size", [(64, 64), (900, 150), (65, 97)])

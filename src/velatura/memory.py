@@ -74,3 +74,9 @@ class Memory:
             if path != newest:
                 total -= path.stat().st_size
                 path.unlink(missing_ok=True)
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's values and shape, as part of a key."""
+    values = tensor.detach().float().cpu().contiguous().numpy()
+    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from velatura.app import mask_command, models_commands, styles_commands, train_commands
-from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Settings, parse_settings
+from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Preset, Settings, parse_settings
 from velatura.app.terminal import TerminalProgress, console
 from velatura.errors import VelaturaError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(styles_commands.app, name="styles")
 app.add_typer(train_commands.app, name="train-house")
-app.command("models")(models_commands.models)
+app.add_typer(models_commands.app, name="models")
 app.command("mask")(mask_command.mask)
 
 
@@ -34,14 +34,16 @@ def stylize(
     style: Annotated[
         list[str] | None,
         typer.Option(
-            help="A style picture or a fitted style's name; NAME=WEIGHT, repeated, mixes several.", show_default=False
+            help="A style picture, a fitted style's name, or text:words for guided with CLIP; NAME=WEIGHT, repeated, "
+            "mixes several.",
+            show_default=False,
         ),
     ] = None,
     region: Annotated[
         list[str] | None,
         typer.Option(
-            help="WHERE=STYLE[@FROM-TO] for diffstyler, repeatable, later over earlier; WHERE is a mask picture, "
-            "box:x0,y0,x1,y1, point:x,y;x,y or text:words.",
+            help="WHERE=STYLE[@FROM-TO] for diffstyler and guided, repeatable, later over earlier; WHERE is a mask "
+            "picture, box:x0,y0,x1,y1, point:x,y;x,y, polygon:x,y;x,y;x,y, text:words or segment:number.",
             show_default=False,
         ),
     ] = None,
@@ -50,6 +52,7 @@ def stylize(
         typer.Option(help="A picture file for one result, a folder for several.", show_default="stylized.png, results"),
     ] = None,
     method: MethodName = "guided",
+    preset: Preset = "",
     model: Model = "house",
     size: Annotated[
         int, typer.Option(help="Working length of the short side in pixels; 0: the photo's within limits.")
@@ -78,7 +81,7 @@ def stylize(
     from velatura.app.sweep import Sweep
 
     named = {"steps": steps, "size": size}
-    settings = parse_settings(method, setting, loss) | {k: v for k, v in named.items() if v is not None}
+    settings = parse_settings(method, setting, loss, preset) | {k: v for k, v in named.items() if v is not None}
     where = parse_regions(region or [], method)
     files = content_files(contents)
     sweep = Sweep(files, parse_styles(style or [], where), where, method, settings, parse_strengths(strength))

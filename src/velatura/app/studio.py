@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from velatura.app.home import home
+from velatura.app.options import parse_span
 from velatura.errors import SettingError
 from velatura.memory import Memory
-from velatura.methods import DiffStyler, Method, S2PreST, Stylization, method_of
+from velatura.methods import DiffStyler, Guided, Method, S2PreST, Stylization, method_of
 from velatura.models.adapters import read_lora
 from velatura.models.catalogue import HOUSE
-from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_backbone
+from velatura.models.loading import AnyBackbone, load_backbone
 from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.progress import Progress, Silent
 from velatura.regions import Query, Region, parse_query
@@ -21,6 +21,7 @@ from velatura.style import Style, StyleLibrary
 from velatura.style.mixing import mix_styles, picture_tensor
 from velatura.style.published import read_published_embeddings
 
+TEXT_STYLE = "text:"
 StyleChoice = str | Path | Style | Mapping[str | Path, float]
 
 
@@ -42,11 +43,11 @@ class Studio:
         self.model, self.device, self.dtype = model, device, dtype
         self.library = StyleLibrary(Path(library_folder) if library_folder else home() / "styles")
         self.progress = progress or Silent()
-        self._backbone: LatentBackbone | None = None
+        self._backbone: AnyBackbone | None = None
         self.memory = Memory(folder=self.library.folder.parent / "cache")
 
     @property
-    def backbone(self) -> LatentBackbone:
+    def backbone(self) -> AnyBackbone:
         """The model, loaded now if it was not yet. Raises ModelError when it cannot be."""
         if self._backbone is None:
             self._backbone = load_backbone(self.model, self.device, self.dtype)
@@ -75,6 +76,8 @@ class Studio:
         """A style from the library by name, or fitted to a picture now (once in this Studio's life)."""
         if isinstance(style, Style):
             return style
+        if isinstance(style, str) and style.startswith(TEXT_STYLE):
+            return text_style(style.removeprefix(TEXT_STYLE), method)
         if self.library.has(str(style)):
             return self.library.load(str(style))
         if not Path(style).suffix and not Path(style).exists():
@@ -138,6 +141,13 @@ class Studio:
         return configuration.stylize([as_picture(content)], chosen, backbone, seed, self.progress, self.memory)[0]
 
 
+def text_style(text: str, method: Method) -> Style:
+    """A style in words, which CLIP compares pictures with. Raises SettingError for methods without CLIP losses."""
+    if method.fits != Guided.fits or not text.strip():
+        raise SettingError(f"A style in words is for --method guided, as --style '{TEXT_STYLE}a sketch with crayon'.")
+    return Style(text, Guided.fits, "", "", {}, {"text": text})
+
+
 def imported_embeddings(file: Path, name: str, picture: Path | None, model: str) -> Style:
     """A published InST embedding file as a style; with its ``picture`` also what ``model`` sees in that.
 
@@ -160,16 +170,6 @@ def imported_lora(file: Path, name: str, prompt: str, model: str) -> Style:
     Whether it fits the base model is checked when it is used. Raises StyleError for another or a hostile file.
     """
     return Style(name, DiffStyler.fits, model, "", read_lora(file), {"imported": file.name, "prompt": prompt})
-
-
-def parse_span(style: str) -> tuple[str, tuple[float, float]]:
-    """A style and the part of the steps in which it acts, from "NAME" or "NAME@FROM-TO"."""
-    name, at, span = style.rpartition("@")
-    first, dash, last = span.partition("-")
-    try:
-        return (name, (float(first), float(last))) if at and dash else (style, (0.0, 1.0))
-    except ValueError:
-        return style, (0.0, 1.0)
 
 
 def as_picture(picture: str | Path | Picture) -> Picture:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,5 +33,22 @@ def classifier_free(backbone: Backbone, condition: Condition, without: Condition
         both = Condition.joined([without.expanded(count), condition.expanded(count)])
         unguided, guided = backbone.predict(torch.cat([latents, latents]), timestep, both).chunk(2)
         return unguided + scale * (guided - unguided)
+
+    return predict
+
+
+def composed(
+    backbone: Backbone, conditions: Sequence[Condition], shares: Tensor, without: Condition, scale: float
+) -> Predict:
+    """Classifier-free guidance by several conditions, each by its share (K, 1, h, w) of the picture (Liu et al. 2022).
+
+    Where the shares sum to less than 1, so much is led less.
+    """
+
+    def predict(latents: Tensor, timestep: int) -> Tensor:
+        rows = Condition.joined([without, *conditions])
+        noises = backbone.predict(latents.expand(len(rows), -1, -1, -1), timestep, rows)
+        led: Tensor = (shares * (noises[1:] - noises[:1])).sum(0, keepdim=True)
+        return noises[:1] + scale * led
 
     return predict

@@ -58,18 +58,6 @@ def _hooked(modules: Mapping[str, nn.Module], change: Callable[[str, Tensor], Te
         yield
 
 
-@contextmanager
-def recorded(unet: Any, sites: Sites) -> Iterator[Recording]:
-    """While open, keeps what passes the sites."""
-    kept: Recording = {}
-
-    def keep(name: str, output: Tensor) -> None:
-        kept[name] = output.detach()
-
-    with _hooked(sites.modules(unet), keep):
-        yield kept
-
-
 @dataclass(frozen=True)
 class Injection:
     """How much of the source goes in: its features or not, and the share r of its q and k."""
@@ -77,22 +65,43 @@ class Injection:
     feature: bool
     attention: float
 
-    def changed(self, name: str, output: Tensor, source: Tensor, sites: Sites) -> Tensor:
-        """``output`` (B, …) with the source (1, …) injected into every row."""
-        if name == sites.feature:
-            return source.expand_as(output).clone() if self.feature else output
-        if self.attention == 0:
-            return output
-        return torch.lerp(output, source.expand_as(output), self.attention)
+    def share(self, name: str, sites: Sites) -> float:
+        """How much of the source goes in behind one module, 0..1."""
+        return float(self.feature) if name == sites.feature else self.attention
+
+    def modules(self, unet: Any, sites: Sites) -> dict[str, nn.Module]:
+        """The modules behind which something goes in."""
+        return {name: module for name, module in sites.modules(unet).items() if self.share(name, sites) > 0}
+
+
+EVERYTHING = Injection(True, 1.0)
+
+
+def blended(output: Tensor, source: Tensor, share: float) -> Tensor:
+    """``output`` (B, …) with ``share`` of the source (1, …) in every row."""
+    return torch.lerp(output, source.to(output).expand_as(output), share)
+
+
+@contextmanager
+def recorded(unet: Any, sites: Sites, injection: Injection = EVERYTHING) -> Iterator[Recording]:
+    """While open, keeps what passes the sites that ``injection`` will ask for."""
+    kept: Recording = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        kept[name] = output.detach()
+
+    with _hooked(injection.modules(unet, sites), keep):
+        yield kept
 
 
 @contextmanager
 def injected(unet: Any, sites: Sites, source: Recording, injection: Injection) -> Iterator[None]:
     """While open, every row of a pass gets the recorded source."""
-    if not injection.feature and injection.attention == 0:
-        yield
-        return
-    with _hooked(sites.modules(unet), lambda name, output: injection.changed(name, output, source[name], sites)):
+
+    def change(name: str, output: Tensor) -> Tensor:
+        return blended(output, source[name], injection.share(name, sites))
+
+    with _hooked(injection.modules(unet, sites), change):
         yield
 
 
@@ -101,9 +110,9 @@ def injected_from_first_row(unet: Any, sites: Sites, injection: Injection) -> It
     """While open, all rows of a pass but the first get what the first has (the published arrangement)."""
 
     def change(name: str, output: Tensor) -> Tensor:
-        return torch.cat([output[:1], injection.changed(name, output[1:], output[:1], sites)])
+        return torch.cat([output[:1], blended(output[1:], output[:1], injection.share(name, sites))])
 
-    with _hooked(sites.modules(unet), change):
+    with _hooked(injection.modules(unet, sites), change):
         yield
 
 

@@ -30,6 +30,10 @@ class Levels:
         """The ``count`` cleanest levels."""
         return Levels(self.timesteps[:count], self.abars[: count + 1])
 
+    def beyond(self, count: int) -> Levels:
+        """All but the ``count`` cleanest levels."""
+        return Levels(self.timesteps[count:], self.abars[count:])
+
 
 def ddim_levels(alphas_cumprod: Tensor, steps: int, final_abar: float | None = None) -> Levels:
     """Stable Diffusion's DDIM spacing: timesteps 1, 1 + 1000/steps, ...; ``final_abar`` lies below the first.

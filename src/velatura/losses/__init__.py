@@ -5,35 +5,73 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from velatura.errors import SettingError
-from velatura.losses.base import Loss, Objective, StyleStatistics, Targets, View
+from velatura.losses.base import Encoder, Loss, Objective, StyleStatistics, Targets, Term, View
+from velatura.losses.clip import DirectionalClip, GlobalClip, PatchClip, PatchDirectionalClip
 from velatura.losses.colour import ColourMoments
 from velatura.losses.gram import GramDistance
-from velatura.losses.mse import PixelMSE
+from velatura.losses.mse import LumaMSE, PixelMSE
 from velatura.losses.range import OutOfRange
-from velatura.losses.vgg import FeatureMSE
-from velatura.models.perceptual import VGG16Trunk
+from velatura.losses.variation import TotalVariation
+from velatura.losses.vgg import FeatureMSE, ShallowFeatureMSE
+from velatura.losses.wasserstein import ColourWasserstein, FeatureWasserstein
+from velatura.losses.zecon import ZeCon
 
 LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
+    LumaMSE.name: LumaMSE,
     PixelMSE.name: PixelMSE,
     FeatureMSE.name: FeatureMSE,
+    ShallowFeatureMSE.name: ShallowFeatureMSE,
+    ZeCon.name: ZeCon,
     GramDistance.name: GramDistance,
+    FeatureWasserstein.name: FeatureWasserstein,
     ColourMoments.name: ColourMoments,
+    ColourWasserstein.name: ColourWasserstein,
+    GlobalClip.name: GlobalClip,
+    PatchClip.name: PatchClip,
+    DirectionalClip.name: DirectionalClip,
+    PatchDirectionalClip.name: PatchDirectionalClip,
+    TotalVariation.name: TotalVariation,
     OutOfRange.name: OutOfRange,
 }
+CLIP_LOSSES = frozenset({GlobalClip.name, PatchClip.name, DirectionalClip.name, PatchDirectionalClip.name})
+ALWAYS = (0.0, 1.0)
 
 
-def make_objective(weights: Mapping[str, float], targets: Targets, trunk: VGG16Trunk) -> Objective:
-    """The weighted sum of named losses; those of weight 0 are not computed.
-
-    Raises SettingError for an unknown name or a negative weight.
-    """
-    for name, weight in weights.items():
+def check_losses(weights: Mapping[str, float], spans: Mapping[str, tuple[float, float]]) -> None:
+    """Raise SettingError for an unknown name, a negative weight, or a span that does not rise within 0..1."""
+    for name in (*weights, *spans):
         if name not in LOSSES:
             raise SettingError(f"Unknown loss '{name}': use {', '.join(LOSSES)}.")
+    for name, weight in weights.items():
         if weight < 0:
             raise SettingError(f"The weight of the loss '{name}' must not be negative, but is {weight}.")
-    terms = [(weight, LOSSES[name](targets)) for name, weight in weights.items() if weight > 0]
-    return Objective(tuple(terms), trunk)
+    for name, (first, last) in spans.items():
+        if not 0 <= first < last <= 1:
+            raise SettingError(f"The span of the loss '{name}' must lie in 0-1 and rise, not {first:g}-{last:g}.")
 
 
-__all__ = ["LOSSES", "Loss", "Objective", "StyleStatistics", "Targets", "View", "make_objective"]
+def make_objective(
+    weights: Mapping[str, float],
+    targets: Targets,
+    spans: Mapping[str, tuple[float, float]] | None = None,
+    encoder: Encoder | None = None,
+) -> Objective:
+    """The weighted sum of named losses; those of weight 0 are not computed. Raises what ``check_losses`` does."""
+    spans = spans or {}
+    check_losses(weights, spans)
+    terms = [Term(LOSSES[name](targets), weight, spans.get(name, ALWAYS)) for name, weight in weights.items() if weight]
+    return Objective(tuple(terms), targets.trunk, encoder)
+
+
+__all__ = [
+    "CLIP_LOSSES",
+    "LOSSES",
+    "Loss",
+    "Objective",
+    "StyleStatistics",
+    "Targets",
+    "Term",
+    "View",
+    "check_losses",
+    "make_objective",
+]

@@ -1,23 +1,30 @@
-"""The shape of a loss, and their sum over one picture and one pass through the feature network."""
+"""The shape of a loss, what losses look at, and their sum over one picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from velatura.errors import SettingError
+from velatura.losses.eyes import Eyes, Goal
 from velatura.models.perceptual import VGG16Trunk
+
+Encoder = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture as losses look at it: ``pixels`` (B, 3, H, W), about [-1, 1], and named VGG16 ``features``."""
+    """A picture as losses look at it: ``pixels`` (B, 3, H, W), about [-1, 1], named VGG16 ``features``, and the maps
+    of the diffusion UNet's encoder (``encoded``), from fine to coarse.
+    """
 
     pixels: Tensor
-    features: Mapping[str, Tensor]
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    encoded: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,39 +38,92 @@ class StyleStatistics:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a result is compared with: the content, seen, and the style's statistics."""
+    """What a result is compared with: the content, seen; the style's ``statistics`` and ``picture`` (1, 3, h, w), which
+    a style in words has not.
+
+    ``eyes`` is the image encoder of the CLIP losses and ``goal`` what they lead to; ``draws`` is where whatever is
+    drawn at random comes from.
+    """
 
     content: View
-    style: StyleStatistics
+    statistics: StyleStatistics | None
+    picture: Tensor | None
+    trunk: VGG16Trunk
+    eyes: Eyes | None = None
+    goal: Goal | None = None
+    draws: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+
+    def style_statistics(self, loss: str) -> StyleStatistics:
+        """The style's statistics. Raises SettingError, naming the loss, where the style is in words."""
+        if self.statistics is None:
+            raise _in_words(loss)
+        return self.statistics
+
+    def style_picture(self, loss: str) -> Tensor:
+        """The style's picture. Raises SettingError, naming the loss, where the style is in words."""
+        if self.picture is None:
+            raise _in_words(loss)
+        return self.picture
+
+
+def _in_words(loss: str) -> SettingError:
+    return SettingError(
+        f"The loss {loss} needs a style picture, and this style is in words: leave it out with --loss {loss}=0, or use "
+        "--preset zecon."
+    )
 
 
 class Loss(Protocol):
-    """A named, non-negative number about a picture, zero where nothing is left to want."""
+    """A named, non-negative number about a picture, zero where nothing is left to want.
+
+    ``layers`` are those of VGG16 that it looks at; ``encodes`` says whether it looks at the UNet's encoder.
+    """
 
     name: str
     layers: tuple[str, ...]
+    encodes: bool
 
-    def __call__(self, view: View) -> Tensor:
-        """The loss, a scalar, differentiable with respect to the view's pixels and features."""
+    def __call__(self, view: View, content: View) -> Tensor:
+        """The loss, a scalar, differentiable with respect to ``view``; ``content`` is the content seen the same way."""
         ...
 
 
 @dataclass(frozen=True)
+class Term:
+    """A loss, its weight, and the part (from, to) of the denoising, in 0..1, in which it counts."""
+
+    loss: Loss
+    weight: float
+    span: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
 class Objective:
-    """A weighted sum of losses that share one pass through the feature network."""
+    """A weighted sum of losses that share one pass through the feature network and one through the encoder."""
 
-    terms: tuple[tuple[float, Loss], ...]
+    terms: tuple[Term, ...]
     trunk: VGG16Trunk
+    encoder: Encoder | None = None
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that any of the losses looks at."""
-        return tuple(sorted({layer for _, loss in self.terms for layer in loss.layers}))
+    def acting(self, passed: float) -> tuple[Term, ...]:
+        """The terms that count when ``passed`` (0..1) of the steps are done."""
+        return tuple(term for term in self.terms if term.span[0] <= passed <= term.span[1])
 
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum for (B, 3, H, W), and each loss's own value by name."""
-        features = self.trunk.features(pixels, self.layers) if self.layers else {}
-        view = View(pixels, {layer: value.float() for layer, value in features.items()})
-        values = {loss.name: loss(view) for _, loss in self.terms}
-        total = sum((weight * values[loss.name] for weight, loss in self.terms), start=pixels.new_zeros(()))
+    def view(self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...]) -> View:
+        """What the losses of ``terms`` need to see, in float32."""
+        layers = sorted({layer for term in terms for layer in term.loss.layers})
+        features = self.trunk.features(pixels, layers) if layers else {}
+        encoded: tuple[Tensor, ...] = ()
+        if self.encoder is not None and any(term.loss.encodes for term in terms):
+            encoded = tuple(level.float() for level in self.encoder(latents))
+        return View(pixels, {layer: value.float() for layer, value in features.items()}, encoded)
+
+    def __call__(
+        self, pixels: Tensor, latents: Tensor, content: View, passed: float = 0.0
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum for (B, 3, H, W) and the latents they were decoded from; each loss's own value by name."""
+        terms = self.acting(passed)
+        view = self.view(pixels, latents, terms)
+        values = {term.loss.name: term.loss(view, content) for term in terms}
+        total = sum((term.weight * values[term.loss.name] for term in terms), start=pixels.new_zeros(()))
         return torch.as_tensor(total), {name: value.item() for name, value in values.items()}

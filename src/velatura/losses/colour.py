@@ -45,10 +45,12 @@ class ColourMoments:
 
     name = "colour"
     layers: tuple[str, ...] = ()
+    encodes = False
 
     def __init__(self, targets: Targets) -> None:
-        self.mean, self.factor = targets.style.colour_mean, targets.style.colour_factor
+        statistics = targets.style_statistics(self.name)
+        self.mean, self.factor = statistics.colour_mean, statistics.colour_factor
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, view: View, content: View) -> Tensor:
         mean, factor = colour_moments(view.pixels)
         return (mean - self.mean).square().sum() + (factor - self.factor).square().sum()

@@ -32,9 +32,10 @@ class GramDistance:
 
     name = "gram"
     layers: tuple[str, ...] = STYLE_LAYERS
+    encodes = False
 
     def __init__(self, targets: Targets) -> None:
-        self.wanted = targets.style.grams
+        self.wanted = targets.style_statistics(self.name).grams
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, view: View, content: View) -> Tensor:
         return relative_gram_distance({layer: gram_matrix(view.features[layer]) for layer in self.layers}, self.wanted)

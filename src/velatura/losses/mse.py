@@ -7,7 +7,7 @@ from torch import Tensor
 from velatura.losses.base import Targets, View
 
 
-class PixelMSE:
+class LumaMSE:
     """Mean squared difference of the luma (BT.601) of result and content.
 
     Luma only, so that keeping the drawing does not pin the content's colours (spec, guided-details 3.3).
@@ -15,12 +15,27 @@ class PixelMSE:
 
     name = "mse"
     layers: tuple[str, ...] = ()
+    encodes = False
 
     def __init__(self, targets: Targets) -> None:
-        self.content = luma(targets.content.pixels)
+        pass
 
-    def __call__(self, view: View) -> Tensor:
-        return (luma(view.pixels) - self.content).square().mean()
+    def __call__(self, view: View, content: View) -> Tensor:
+        return (luma(view.pixels) - luma(content.pixels)).square().mean()
+
+
+class PixelMSE:
+    """Mean squared difference of all three colours: the poster's and ZeCon's."""
+
+    name = "mse_rgb"
+    layers: tuple[str, ...] = ()
+    encodes = False
+
+    def __init__(self, targets: Targets) -> None:
+        pass
+
+    def __call__(self, view: View, content: View) -> Tensor:
+        return (view.pixels - content.pixels).square().mean()
 
 
 def luma(pixels: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from velatura.memory import Memory
 from velatura.models.backbone import Backbone
-from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture
 from velatura.progress import Progress
 from velatura.regions import Region
@@ -56,7 +55,7 @@ class Method(Protocol):
     def fit(
         self,
         picture: Picture,
-        backbone: LatentBackbone,
+        backbone: Backbone,
         name: str,
         progress: Progress,
         mask: Picture | None = None,
@@ -69,7 +68,7 @@ class Method(Protocol):
         self,
         contents: Sequence[Picture],
         regions: Sequence[Region],
-        backbone: LatentBackbone,
+        backbone: Backbone,
         seed: int,
         progress: Progress,
         memory: Memory,

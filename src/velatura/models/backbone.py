@@ -76,6 +76,10 @@ class Backbone(Protocol):
         """The noise in ``latents`` at a training timestep, whatever the network itself predicts."""
         ...
 
+    def encoded(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Maps (B, C, h, w) of the denoising network's own encoder for clean latents, fine to coarse."""
+        ...
+
     def text(self, prompts: Sequence[str], words: Tensor | None = None) -> Condition:
         """The condition of prompts; ``words`` (B, n, W) stand in for "*" where it occurs."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.errors import ModelError
 from velatura.models.catalogue import short_names
-from velatura.models.quiet import quiet
+from velatura.models.hub import pretrained
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+BESIDE = "put CLIP's files into a folder named 'clip' beside the model"
 
 
 def clip_image_encoder(model: str, device: torch.device) -> ClipEyes:
@@ -31,19 +34,13 @@ def clip_image_encoder(model: str, device: torch.device) -> ClipEyes:
 
 
 class ClipEyes:
-    """A CLIP vision tower with its projection, frozen, in float32."""
+    """A CLIP vision tower with its projection, frozen, in float32; ``source`` is where it is from."""
 
     def __init__(self, place: str, device: torch.device) -> None:
+        self.source = place
         from transformers import CLIPVisionModelWithProjection
 
-        try:
-            with quiet():
-                self.network: Any = CLIPVisionModelWithProjection.from_pretrained(place)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"The CLIP image encoder {place} cannot be loaded ({str(error).splitlines()[0]}): "
-                "connect to the hub once, or put its files into a folder named 'clip' beside the model."
-            ) from None
+        self.network: Any = pretrained(CLIPVisionModelWithProjection, place, BESIDE)
         self.network.to(device).requires_grad_(False).eval()
         self.device = device
 
@@ -62,6 +59,16 @@ class ClipEyes:
         left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
         cut = np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32)
         return self._embedded(torch.from_numpy(cut / 255).permute(2, 0, 1)[None].to(self.device))
+
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """The projected, L2-normalised embeddings (B, E) of texts, by the text tower of the same CLIP."""
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+        tower = pretrained(CLIPTextModelWithProjection, self.source, BESIDE).to(self.device).eval()
+        tokenizer = pretrained(CLIPTokenizer, self.source, BESIDE)
+        tokens = tokenizer(list(prompts), padding=True, return_tensors="pt").to(self.device)
+        with torch.no_grad():
+            return F.normalize(tower(**tokens).text_embeds.float(), dim=-1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         side = self.network.config.image_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,9 @@ import torch
 from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
-from velatura.models.backbone import PLACEHOLDER, Condition
+from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
+from velatura.models.encoder import encoder_maps
+from velatura.models.fingerprint import fingerprint
 from velatura.models.words import words_inserted
 
 ImageEncoder = Callable[[Tensor], Tensor]
@@ -44,7 +45,7 @@ class LatentBackbone:
         self._image_encoder = image_encoder
         for network in self.networks():
             network.requires_grad_(False).eval()
-        self.fingerprint = _fingerprint(self.unet)
+        self.fingerprint = fingerprint(self.unet)
 
     @property
     def word_width(self) -> int:
@@ -95,6 +96,15 @@ class LatentBackbone:
             added_cond_kwargs={name: value.to(self.dtype) for name, value in condition.extra.items()},
         ).sample.float()
         return self._as_noise(output, latents, times)
+
+    def encoded(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """What the UNet's encoder makes of clean latents at timestep 0, without a text: five maps (B, C, h, w)."""
+        condition, times = self.text([""]).expanded(len(latents)), torch.zeros(len(latents), device=self.device)
+        hidden, states = latents.to(self.dtype), condition.states.to(self.dtype)
+        embedding = self.unet.time_embedding(self.unet.get_time_embed(sample=hidden, timestep=times))
+        extra = {name: value.to(self.dtype) for name, value in condition.extra.items()}
+        added = self.unet.get_aug_embed(emb=embedding, encoder_hidden_states=states, added_cond_kwargs=extra)
+        return encoder_maps(self.unet, embedding if added is None else embedding + added, hidden, states)
 
     def _as_noise(self, output: Tensor, latents: Tensor, times: Tensor) -> Tensor:
         """What the network says, as the noise it means (v = a eps - s x0; Salimans & Ho 2022)."""
@@ -187,16 +197,14 @@ class LatentBackbone:
         return self.word_of(self.see(pixels)) if self.has_house_eyes else None
 
 
+def only_latent(backbone: Backbone, method: str) -> LatentBackbone:
+    """The backbone, for a method that goes with latent models only. Raises ModelError for another."""
+    if not isinstance(backbone, LatentBackbone):
+        raise ModelError(f"The model {backbone.name} works on pixels: {method} needs a latent model, or use guided.")
+    return backbone
+
+
 def _efficientnet(device: torch.device) -> Any:
     from velatura.models.efficientnet import efficientnet_lite0
 
     return efficientnet_lite0(device)
-
-
-def _fingerprint(unet: Any) -> str:
-    """A short hash that tells base models apart: of every UNet weight's name, shape and first values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(unet.state_dict().items()):
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.flatten()[:8].float().cpu().numpy().round(4).tobytes())
-    return digest.hexdigest()[:16]

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 
 from velatura.errors import ModelError
+from velatura.models.adm_checkpoint import SHAPE_FILE, load_adm
 from velatura.models.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.devices import choose_device, choose_dtype
 from velatura.models.latent import LatentBackbone
+from velatura.models.pixel import PixelBackbone
 from velatura.models.quiet import quiet
 from velatura.models.single_file import load_single_file
 
@@ -23,14 +25,21 @@ SHORT_OF_MEMORY = 8 * 2**30
 log = logging.getLogger("velatura")
 
 
-def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> LatentBackbone:
+AnyBackbone = LatentBackbone | PixelBackbone
+
+
+def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> AnyBackbone:
     """Load a model by short name, folder, single file or hub id, frozen and ready.
 
+    A folder that ``velatura models convert`` wrote is an ADM and gives a PixelBackbone, all else a LatentBackbone.
     No network is touched unless a hub model is named that is not in the cache.
     Raises ModelError when it cannot be found, reached or read, SettingError for the device or format.
     """
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
+    if (Path(model) / SHAPE_FILE).is_file():
+        unet, shape = load_adm(Path(model), chosen_dtype)
+        return PixelBackbone(unet.to(chosen_device), shape, model, chosen_device, chosen_dtype)
     with quiet():
         pipeline = _pipeline(model, chosen_dtype)
         _check(pipeline, model)
@@ -123,3 +132,11 @@ def is_present(model: KnownModel) -> bool:
 
     files = ("model_index.json", "config.json")
     return any(isinstance(try_to_load_from_cache(model.place, file), str) for file in files)
+
+
+def load_latent_backbone(model: str, device: str = "auto", dtype: str = "auto") -> LatentBackbone:
+    """``load_backbone`` for what only latent models can do. Raises ModelError for an ADM."""
+    backbone = load_backbone(model, device, dtype)
+    if not isinstance(backbone, LatentBackbone):
+        raise ModelError(f"The model {model} works on pixels: only --method guided goes with it.")
+    return backbone

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from velatura.errors import SettingError
 
 Mask = NDArray[np.float32]
 
@@ -20,6 +24,18 @@ def mask_of_image(image: Image.Image, size: tuple[int, int]) -> Mask:
 def image_of_mask(mask: Mask) -> Image.Image:
     """A mask as a gray picture."""
     return Image.fromarray((mask.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def polygon_mask(size: tuple[int, int], corners: Sequence[tuple[float, float]]) -> Mask:
+    """What lies within ``corners`` (x, y in pixels) of a picture of ``size``; parts outside it are cut off.
+
+    Raises SettingError for fewer than three corners.
+    """
+    if len(corners) < 3:
+        raise SettingError(f"A polygon needs at least 3 corners, not {len(corners)}: give polygon:x,y;x,y;x,y.")
+    drawn = Image.new("L", size)
+    ImageDraw.Draw(drawn).polygon(list(corners), fill=255)
+    return mask_of_image(drawn, size)
 
 
 def grown(mask: Mask, pixels: int) -> Mask:
@@ -50,3 +66,10 @@ def united(masks: list[Mask]) -> Mask:
 def without(mask: Mask, other: Mask) -> Mask:
     """The mask where the other is not."""
     return np.asarray(mask * (1 - other), dtype=np.float32)
+
+
+def over(stylised: Image.Image, content: Image.Image, cover: Mask) -> Image.Image:
+    """The stylised picture over the content; where ``cover`` is 0 the content's bytes themselves."""
+    ours, theirs = (np.asarray(image.convert("RGB"), dtype=np.float32) for image in (stylised, content))
+    mixed = ours * cover[..., None] + theirs * (1 - cover[..., None])
+    return Image.fromarray(np.where(cover[..., None] == 0, theirs, mixed).round().clip(0, 255).astype(np.uint8))

@@ -1,15 +1,15 @@
-"""What a user writes to say where: a picture's path, box:…, point:…, text:…"""
+"""What a user writes to say where: a picture's path, box:…, point:…, text:…, segment:…"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from velatura.errors import SettingError
 from velatura.picture import Picture, open_picture
-from velatura.regions.classical import box_mask, points_mask
-from velatura.regions.masks import Mask, feathered, grown, mask_of_image
+from velatura.regions.masks import Mask, mask_of_image, polygon_mask
 
 
 class Query(Protocol):
@@ -32,64 +32,98 @@ class PictureQuery:
 
 @dataclass(frozen=True)
 class BoxQuery:
-    """What stands inside a box."""
+    """What stands inside a box, found by ``cut``."""
 
     box: tuple[float, float, float, float]
+    cut: str = "classical"
 
     def __call__(self, picture: Picture) -> Mask:
-        return box_mask(picture.image, self.box)
+        mask: Mask = _cutter(self.cut).box_mask(picture.image, self.box)
+        return mask
+
+
+@dataclass(frozen=True)
+class PolygonQuery:
+    """All that lies within a polygon's corners."""
+
+    corners: tuple[tuple[float, float], ...]
+
+    def __call__(self, picture: Picture) -> Mask:
+        return polygon_mask(picture.size, self.corners)
 
 
 @dataclass(frozen=True)
 class PointQuery:
-    """What lies under points."""
+    """What lies under points, found by ``cut``."""
 
     points: tuple[tuple[float, float], ...]
+    cut: str = "classical"
 
     def __call__(self, picture: Picture) -> Mask:
-        return points_mask(picture.image, self.points)
+        mask: Mask = _cutter(self.cut).points_mask(picture.image, self.points)
+        return mask
 
 
 @dataclass(frozen=True)
 class TextQuery:
-    """What words name."""
+    """What words name, found by ``cut``."""
 
     text: str
+    cut: str = "words"
 
     def __call__(self, picture: Picture) -> Mask:
-        from velatura.regions.words import text_mask
-
-        return text_mask(picture.image, self.text)
+        mask: Mask = _cutter(self.cut).text_mask(picture.image, self.text)
+        return mask
 
 
 @dataclass(frozen=True)
-class Softened:
-    """Another query's mask, grown by pixels and feathered."""
+class SegmentQuery:
+    """Segments by the numbers of the everything-picture."""
 
-    query: Query
-    grow: int = 0
-    feather: float = 0.0
+    numbers: tuple[int, ...]
 
     def __call__(self, picture: Picture) -> Mask:
-        return feathered(grown(self.query(picture), self.grow), self.feather)
+        from velatura.regions.everything import segments_mask
+
+        return segments_mask(picture.image, self.numbers)
+
+
+# The kinds of query that each learned cutter answers; without one, boxes and points are cut without learned weights.
+CUTTERS = {"sam2": ("box", "point"), "fastsam": ("box", "point", "text")}
+WHERE = "a mask picture, box:x0,y0,x1,y1, point:x,y, polygon:x,y;x,y;x,y, text:words or segment:number"
+
+
+def _cutter(name: str) -> Any:
+    return import_module(f"velatura.regions.{name}")
 
 
 def parse_query(text: str) -> Query:
-    """``box:x0,y0,x1,y1``, ``point:x,y`` (more after ``;``), ``text:words``, else a mask picture's path.
+    """``box:x0,y0,x1,y1``, ``point:x,y`` (more after ``;``), ``polygon:x,y;x,y;x,y``, ``text:words``, ``segment:1,2``,
+    else a mask picture's path.
 
-    Raises SettingError for numbers that cannot be read and for a file that is not there.
+    Boxes and points may say ``sam2:`` or ``fastsam:`` first, words ``fastsam:``.
+    Raises SettingError for what cannot be read and for a file that is not there.
     """
-    kind, colon, rest = text.partition(":")
+    cutter, colon, asked = text.partition(":")
+    if not colon or cutter not in CUTTERS:
+        cutter, asked = "", text
+    kind, colon, rest = asked.partition(":")
+    if cutter and kind not in CUTTERS[cutter]:
+        raise SettingError(f"'{text}' asks {cutter} for what it cannot find: it finds {', '.join(CUTTERS[cutter])}.")
     if colon and kind == "box":
-        numbers = _numbers(rest, 4, text)
-        return BoxQuery((numbers[0], numbers[1], numbers[2], numbers[3]))
-    if colon and kind == "point":
+        x0, y0, x1, y1 = _numbers(rest, 4, text)
+        return BoxQuery((x0, y0, x1, y1), cutter or "classical")
+    if colon and kind in ("point", "polygon"):
         pairs = [_numbers(part, 2, text) for part in rest.split(";")]
-        return PointQuery(tuple((pair[0], pair[1]) for pair in pairs))
+        points = tuple((pair[0], pair[1]) for pair in pairs)
+        return PointQuery(points, cutter or "classical") if kind == "point" else PolygonQuery(points)
     if colon and kind == "text" and rest.strip():
-        return TextQuery(rest.strip())
+        return TextQuery(rest.strip(), cutter or "words")
+    if colon and kind == "segment":
+        numbers = _numbers(rest, rest.count(",") + 1, text)
+        return SegmentQuery(tuple(int(number) for number in numbers))
     if not Path(text).is_file():
-        raise SettingError(f"'{text}' says no region: give a mask picture, box:x0,y0,x1,y1, point:x,y or text:words.")
+        raise SettingError(f"'{text}' says no region: give {WHERE}.")
     return PictureQuery(Path(text))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Region:
 def whole_style(regions: Sequence[Region], method: str) -> Style:
     """The style of the one region that covers everything. Raises SettingError for any others."""
     if len(regions) != 1 or regions[0].query is not None:
-        raise SettingError(f"The method {method} has no regions yet: use --method diffstyler for them.")
+        raise SettingError(f"The method {method} has no regions yet: use --method diffstyler or guided for them.")
     return regions[0].style
 
 
@@ -67,3 +68,15 @@ def latent_shares(masks: Sequence[Mask], grid: tuple[int, int]) -> Tensor:
     """Layered masks (K, 1, h, w) on a latent ``grid`` (h, w), by area averaging."""
     stacked = torch.from_numpy(np.stack(layered(masks)))[:, None]
     return F.interpolate(stacked, grid, mode="area")
+
+
+def described(regions: Sequence[Region]) -> list[Mapping[str, Any]]:
+    """Regions as a manifest tells them."""
+    return [
+        {
+            "style": region.style.name,
+            "where": str(region.query) if region.query else "everywhere",
+            "weight": region.weight,
+        }
+        for region in regions
+    ]

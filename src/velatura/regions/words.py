@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from velatura.errors import ModelError, SettingError
+from velatura.errors import SettingError
+from velatura.models.hub import pretrained
 from velatura.regions.masks import Mask
 
 CLIPSEG = "CIDAS/clipseg-rd64-refined"
@@ -20,16 +21,9 @@ FOUND = 0.4  # probability from which a pixel belongs to the thing
 def _clipseg() -> tuple[Any, Any]:
     from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-    for options in ({"local_files_only": True}, {}):
-        try:
-            processor = CLIPSegProcessor.from_pretrained(CLIPSEG, **options)
-            return processor, CLIPSegForImageSegmentation.from_pretrained(CLIPSEG, **options).eval()
-        except (OSError, ValueError):
-            continue
-    raise ModelError(
-        f"Regions by words need the model {CLIPSEG}, which is not in the cache and could not be fetched: connect once, "
-        "or say where with box:x0,y0,x1,y1 or point:x,y."
-    )
+    otherwise = "say where with box:x0,y0,x1,y1 or point:x,y"
+    model = pretrained(CLIPSegForImageSegmentation, CLIPSEG, otherwise).eval()
+    return pretrained(CLIPSegProcessor, CLIPSEG, otherwise), model
 
 
 @torch.no_grad()
@@ -37,8 +31,12 @@ def text_mask(image: Image.Image, text: str) -> Mask:
     """What ``text`` names. Raises SettingError when nothing like it is found, ModelError without the model."""
     processor, model = _clipseg()
     inputs = processor(text=[text], images=[image.convert("RGB")], return_tensors="pt")
-    probability = torch.sigmoid(model(**inputs).logits).reshape(1, 1, *model(**inputs).logits.shape[-2:])
+    logits = model(**inputs).logits
+    probability = torch.sigmoid(logits).reshape(1, 1, *logits.shape[-2:])
     sized = torch.nn.functional.interpolate(probability, image.size[::-1], mode="bilinear")[0, 0].numpy()
     if sized.max() < FOUND:
-        raise SettingError(f"Nothing like '{text}' was found: try another word, or say where with a box or a point.")
+        raise SettingError(
+            f"Nothing like '{text}' was found: try another word, or look at what there is with "
+            "velatura mask PHOTO --everything and say segment:NUMBER."
+        )
     return (sized >= FOUND).astype(np.float32)

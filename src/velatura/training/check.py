@@ -17,7 +17,7 @@ from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import Levels, add_noise, ddim_levels, make_sampler
 from velatura.evaluation import psnr
 from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_backbone
+from velatura.models.loading import load_latent_backbone
 from velatura.picture import pixels_to_image
 from velatura.progress import Progress
 from velatura.training.batches import centre_crops
@@ -105,7 +105,7 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
 
     The held-out shards hold contents first, then styles (``pairs/content``, ``pairs/style``).
     """
-    backbone = load_backbone(model)
+    backbone = load_latent_backbone(model)
     pixels = centre_crops(read_shards(shards, "heldout")).to(backbone.device)
     latents = torch.cat([backbone.encode(part) for part in torch.split(pixels, 4)])
     decoded = torch.cat([backbone.decode(part) for part in torch.split(latents, 4)])

@@ -14,10 +14,11 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.injection import Schedule, injected, injection_sites, recorded
+from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.diffusion.latents import adain
-from velatura.diffusion.schedules import Levels, add_noise, clean_of, ddim_levels, steps_of_strength
+from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
+from velatura.diffusion.source import RecordedSource, Source, WalkedSource
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of
@@ -31,15 +32,15 @@ from velatura.methods.diffstyler.published import (
 )
 from velatura.methods.fits import fit_settings
 from velatura.models.adapters import attached, using
-from velatura.models.backbone import Condition
-from velatura.models.latent import LatentBackbone
+from velatura.models.backbone import Backbone, Condition
+from velatura.models.latent import LatentBackbone, only_latent
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import check_size
 from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
-from velatura.regions.masks import Mask, feathered, image_of_mask
-from velatura.regions.region import layered
+from velatura.regions.masks import Mask, feathered, image_of_mask, over
+from velatura.regions.region import described, layered
 from velatura.style import Style
 from velatura.style.mixing import pictures_of
 
@@ -54,9 +55,11 @@ class DiffStyler(FitSettings):
     the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale``. The source's features go in
     for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
     (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
-    each inversion step. ``feather`` softens masks over so many pixels. ``start_adain`` (0..1) brings the start
-    latent's channel statistics towards those of the style picture's own inversion. ``size`` is the working length of
-    the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
+    each inversion step. ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a
+    step for it, which also measures how well the inversion leads back. ``feather`` softens masks over so many pixels.
+    ``start_adain`` (0..1) brings the start latent's channel statistics towards those of the style picture's own
+    inversion. ``size`` is the working length of the short side (0: the model's native size). ``compat`` "original"
+    repeats the published arithmetic.
     """
 
     name: ClassVar[str] = "diffstyler"
@@ -71,6 +74,7 @@ class DiffStyler(FitSettings):
     attention_share: float = 0.5
     fusion: str = "full"
     corrections: int = 1
+    source: str = "recorded"
     feather: float = 0.0
     start_adain: float = 0.0
     size: int = 0
@@ -83,6 +87,8 @@ class DiffStyler(FitSettings):
                 raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
         if self.fusion not in ("full", "adaptive"):
             raise SettingError(f"The fusion must be full or adaptive, not '{self.fusion}'.")
+        if self.source not in ("recorded", "walked"):
+            raise SettingError(f"The source must be recorded or walked, not '{self.source}'.")
         if self.compat not in ("", "original"):
             raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
         if self.corrections < 0 or self.feather < 0:
@@ -102,20 +108,20 @@ class DiffStyler(FitSettings):
     def fit(
         self,
         picture: Picture,
-        backbone: LatentBackbone,
+        backbone: Backbone,
         name: str,
         progress: Progress,
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
         """Train a LoRA on a style picture (section 1); resumed from ``checkpoint`` where that is there."""
-        return fit_lora(self, self.fits, picture, backbone, name, progress, mask, checkpoint)
+        return fit_lora(self, self.fits, picture, only_latent(backbone, self.name), name, progress, mask, checkpoint)
 
     def stylize(
         self,
         contents: Sequence[Picture],
         regions: Sequence[Region],
-        backbone: LatentBackbone,
+        backbone: Backbone,
         seed: int,
         progress: Progress,
         memory: Memory,
@@ -124,7 +130,8 @@ class DiffStyler(FitSettings):
         for region in regions:
             region.style.check(self.fits, backbone.fingerprint, backbone.name)
         one = self._published if self.compat else self._stylized
-        return [one(content, regions, backbone, seed, progress, memory) for content in contents]
+        latent = only_latent(backbone, self.name)
+        return [one(content, regions, latent, seed, progress, memory) for content in contents]
 
     @torch.no_grad()
     def _stylized(
@@ -139,16 +146,22 @@ class DiffStyler(FitSettings):
         before = backbone.evaluations
         masks = [feathered(region.mask(content), self.feather) for region in regions]
         working = plan_size(content.size, self.size or backbone.native_size, backbone.multiple).working
-        run = steps_of_strength(self.steps, self.strength)
-        key = ("inverted", content.digest, backbone.fingerprint, working, self.steps, run, self.corrections)
-        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(run)
-        stack = memory.recall_tensor(key, lambda: self.inverted(content, working, levels, backbone, progress))
-        trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        injections = [
+            self.schedule.at(1 - (step + 1) / len(levels), timestep, len(backbone.alphas_cumprod))
+            for step, timestep in enumerate(levels.timesteps)
+        ]
+        source = RecordedSource(backbone, backbone.text([""]), levels, injections)
+        trajectory = self.inverted(content, working, source, memory, progress)
         latents, scores = trajectory.latents[0], {}
-        if run and any(mask.any() for mask in masks):
-            latents, source = self.denoised(trajectory, regions, masks, backbone, progress)
-            led_back, wanted = backbone.decode(source), backbone.decode(trajectory.latents[0])
-            scores["inversion_psnr"] = float(peak_signal_noise_ratio(led_back, wanted, data_range=2.0))
+        if len(levels) and any(mask.any() for mask in masks):
+            if self.source == "walked":
+                walked = WalkedSource(backbone, source.condition, trajectory, injections)
+                latents = self.denoised(trajectory, regions, masks, walked, injections, backbone, progress)
+                led_back, wanted = backbone.decode(walked.latents), backbone.decode(trajectory.latents[0])
+                scores["inversion_psnr"] = float(peak_signal_noise_ratio(led_back, wanted, data_range=2.0))
+            else:
+                latents = self.denoised(trajectory, regions, masks, source, injections, backbone, progress)
         cover = np.minimum(1, np.sum(layered(masks), axis=0))
         stylised = pixels_to_image(backbone.decode(latents), content.size)
         made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, working)
@@ -157,66 +170,72 @@ class DiffStyler(FitSettings):
             content.alpha,
             layers={f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)},
             scores={**scores, "unet_evaluations": float(backbone.evaluations - before)},
-            manifest={**made, "regions": _described(regions)},
+            manifest={**made, "regions": described(regions)},
         )
 
     def inverted(
         self,
         content: Picture,
         working: tuple[int, int],
-        levels: Levels,
-        backbone: LatentBackbone,
+        source: RecordedSource,
+        memory: Memory,
         progress: Progress,
-    ) -> Tensor:
-        """The content's way to noise under the empty prompt (section 3): its latents (steps + 1, C, h, w)."""
-        latents = backbone.encode(image_to_pixels(content.image, working))
-        predict = conditional(backbone, backbone.text([""]))
-        return torch.cat(invert(predict, latents, levels, self.corrections, progress).latents)
+    ) -> Trajectory:
+        """The content's way to noise under the empty prompt (section 3), recorded on the way; kept on the disk.
+
+        What is kept are the trajectory's latents and those that the last pass of each step saw.
+        """
+        backbone, levels = source.backbone, source.levels
+
+        def computed() -> Tensor:
+            latents = backbone.encode(image_to_pixels(content.image, working))
+            way = source.invert(latents, self.corrections, progress).latents
+            return torch.cat([*way, *(source.passed[timestep] for timestep in levels.timesteps)])
+
+        key = ("inverted", content.digest, backbone.fingerprint, working, levels, self.corrections)
+        kept = torch.split(memory.recall_tensor(key, computed).to(backbone.device), 1)
+        source.passed = dict(zip(levels.timesteps, kept[len(levels) + 1 :], strict=True))
+        return Trajectory(levels, kept[: len(levels) + 1])
 
     def denoised(
         self,
         trajectory: Trajectory,
         regions: Sequence[Region],
         masks: Sequence[Mask],
+        source: Source,
+        injections: Sequence[Injection],
         backbone: LatentBackbone,
         progress: Progress,
-    ) -> tuple[Tensor, Tensor]:
-        """Section 5 with one source pass a step that all regions share: 1 + 2K samples.
-
-        Returns the result and where the source itself arrives, which says how good the inversion was.
-        """
+    ) -> Tensor:
+        """Section 5 with one source that all regions share: 2K samples a step, and what the source needs."""
         unet, levels = backbone.unet, trajectory.levels
-        sites, schedule, count = injection_sites(unet), self.schedule, len(backbone.alphas_cumprod)
-        empty, negative = backbone.text([""]), backbone.text([self.negative_prompt])
+        sites, negative = injection_sites(unet), backbone.text([self.negative_prompt])
         prompts = [backbone.text([self.prompt or region.style.card.get("prompt", "")]) for region in regions]
         walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
         grid = (trajectory.start.shape[2], trajectory.start.shape[3])
         whole = latent_shares(masks, grid).to(backbone.device)
-        x, z = self.start(trajectory, regions, whole, backbone), trajectory.start
+        x = self.start(trajectory, regions, whole, backbone)
         adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
         with attached(unet, adapters):
-            for index, timestep, below, above in progress.track(walk[::-1], "denoising"):
-                passed = 1 - (index + 1) / len(levels)
-                injection = schedule.at(passed, timestep, count)
+            for step, timestep, below, above in progress.track(walk[::-1], "denoising"):
+                passed = 1 - (step + 1) / len(levels)
                 acting = [number for number, region in enumerate(regions) if region.acts_at(passed)]
                 shares = whole
                 if len(acting) < len(regions):
                     shares = latent_shares([mask * (i in acting) for i, mask in enumerate(masks)], grid).to(x)
                 covered = shares.sum(0, keepdim=True)
-                with recorded(unet, sites) as source:
-                    own = backbone.predict(z, timestep, empty)
-                z = add_noise(clean_of(z, own, above), own, below)
+                recording = source.recording(step)
                 noise = torch.zeros_like(x)
                 for number in acting:
                     both = Condition.joined([negative, prompts[number]])
-                    with using(unet, f"region{number}"), injected(unet, sites, source, injection):
+                    with using(unet, f"region{number}"), injected(unet, sites, recording, injections[step]):
                         without, guided = backbone.predict(torch.cat([x, x]), timestep, both).chunk(2)
                     noise = noise + shares[number] * (without + self.guidance_scale * (guided - without))
                 noise = noise / covered.clamp(min=1e-6)
                 moved = add_noise(clean_of(x, noise, above), noise, below)
                 # What no region covers goes the content's own way back.
-                x = covered * moved + (1 - covered) * trajectory.latents[index]
-        return x, z
+                x = covered * moved + (1 - covered) * trajectory.latents[step]
+        return x
 
     def start(
         self, trajectory: Trajectory, regions: Sequence[Region], shares: Tensor, backbone: LatentBackbone
@@ -278,23 +297,5 @@ class DiffStyler(FitSettings):
             Image.fromarray(array).resize(content.size, Image.Resampling.LANCZOS),
             content.alpha,
             scores={"unet_evaluations": float(backbone.evaluations - before)},
-            manifest={**made, "regions": _described(regions)},
+            manifest={**made, "regions": described(regions)},
         )
-
-
-def over(stylised: Image.Image, content: Image.Image, cover: Mask) -> Image.Image:
-    """The stylised picture over the content; where ``cover`` is 0 the content's bytes themselves."""
-    ours, theirs = (np.asarray(image.convert("RGB"), dtype=np.float32) for image in (stylised, content))
-    mixed = ours * cover[..., None] + theirs * (1 - cover[..., None])
-    return Image.fromarray(np.where(cover[..., None] == 0, theirs, mixed).round().clip(0, 255).astype(np.uint8))
-
-
-def _described(regions: Sequence[Region]) -> list[Mapping[str, Any]]:
-    return [
-        {
-            "style": region.style.name,
-            "where": str(region.query) if region.query else "everywhere",
-            "weight": region.weight,
-        }
-        for region in regions
-    ]

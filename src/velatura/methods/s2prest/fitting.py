@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,9 @@ from velatura.style.word_map import WordMap
 KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 CHECKED = 16  # noised views that the loss is checked on
 LEAST_SEEN = 0.3  # of a view must be inside the mask
+MOMENTUM = 0.9
+# Rate and views a step: careful where the model's own word is the start; far and often where any word is.
+FROM_OWN_WORD, FROM_ANY_WORD = (0.05, 8), (0.5, 1)
 WARM_TOKEN = "painting"  # the word that a model without picture words starts from
 
 
@@ -34,18 +36,19 @@ class FitSettings:
 
     ``vectors`` is the number of tokens of a style, ``fit_steps`` the most optimiser steps, of ``fit_batch`` views
     each, drawn from ``fit_views`` crops of short side ``fit_size`` pixels (0: half the model's native size).
-    ``fit_rate`` is the first step's length relative to the starting word's rms. Every ``fit_check`` steps the loss
-    on fixed noised views is taken; the fit stops when it fell by less than ``fit_plateau`` (a share of it) over
-    ``fit_patience`` checks. ``fit_spread`` (0..1) is how much of the model's own map from pictures to words the
-    word map starts with: 0 says the style's word whatever it sees.
+    ``fit_rate`` is the first step's length relative to the starting word's rms; it and ``fit_batch`` follow from
+    what the fit starts from where they are 0. Every ``fit_check`` steps the loss on fixed noised views is taken; the
+    fit stops when it fell by less than ``fit_plateau`` (a share of it) over ``fit_patience`` checks. ``fit_spread``
+    (0..1) is how much of the model's own map from pictures to words the word map starts with: 0 says the style's
+    word whatever it sees.
     """
 
     vectors: int = 1
     fit_steps: int = 200
-    fit_batch: int = 8
+    fit_batch: int = 0
     fit_views: int = 32
     fit_size: int = 0
-    fit_rate: float = 0.2
+    fit_rate: float = 0.0
     fit_check: int = 10
     fit_plateau: float = 0.002
     fit_patience: int = 4
@@ -53,11 +56,11 @@ class FitSettings:
     fit_seed: int = 0
 
     def __post_init__(self) -> None:
-        for setting in ("vectors", "fit_steps", "fit_batch", "fit_views", "fit_check", "fit_patience"):
+        for setting in ("vectors", "fit_steps", "fit_views", "fit_check", "fit_patience"):
             if getattr(self, setting) < 1:
                 raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
-        if not 0 <= self.fit_spread <= 1 or self.fit_rate <= 0 or self.fit_plateau < 0:
-            raise SettingError("fit_spread must be from 0 to 1, fit_rate more than 0, fit_plateau not negative.")
+        if not 0 <= self.fit_spread <= 1 or min(self.fit_rate, self.fit_plateau, self.fit_batch) < 0:
+            raise SettingError("fit_spread must be from 0 to 1, fit_rate, fit_batch and fit_plateau not negative.")
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,12 @@ def optimise(
     check_noise = torch.randn(checked.latents.shape, generator=fixed).to(backbone.device)
 
     weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
-    rate = settings.fit_rate * start.bias.square().mean().sqrt().item()
-    # A step of Adam moves every entry alike: W's are shortened so that W moves a word as far as b does.
-    reach = views.embeddings.abs().sum(1).mean().item()
-    rates = (rate, rate / max(reach, 1.0))
-    groups = [{"params": [parameter], "lr": own} for parameter, own in zip((bias, weight), rates, strict=True)]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
+    relative, batch = pace(settings, start)
+    rate = relative * start.bias.square().mean().sqrt().item()
+    # Both are scaled alike by the word's gradient g: b moves by g, and W, whose gradient is g e^T, by g e^T / |e|^2,
+    # so that either moves a word as far. One scale for all entries: where the word hardly matters it hardly moves.
+    reach = views.embeddings.square().sum(1).mean().item()
+    optimizer = torch.optim.SGD([bias, weight], lr=rate, momentum=MOMENTUM)
     first, curve, best = 0, [], start
     resumed = FitState.load(checkpoint, belongs)
     if resumed is not None:
@@ -173,11 +176,7 @@ def optimise(
         best = WordMap.of(resumed.tensors).to(backbone.device)
         first, curve = resumed.numbers["step"], [(int(s), float(v)) for s, v in resumed.numbers["curve"]]
         for parameter, name in ((weight, "weight"), (bias, "bias")):
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(first)),
-                "exp_avg": resumed.tensors[f"{name}.mean"].to(backbone.device),
-                "exp_avg_sq": resumed.tensors[f"{name}.square"].to(backbone.device),
-            }
+            optimizer.state[parameter]["momentum_buffer"] = resumed.tensors[f"{name}.momentum"].to(backbone.device)
 
     def check(step: int) -> None:
         nonlocal best
@@ -191,28 +190,34 @@ def optimise(
         if checkpoint is not None and step:
             tensors = {"weight": weight, "bias": bias, **best.tensors()}
             for parameter, name in ((weight, "weight"), (bias, "bias")):
-                tensors[f"{name}.mean"] = optimizer.state[parameter]["exp_avg"]
-                tensors[f"{name}.square"] = optimizer.state[parameter]["exp_avg_sq"]
+                tensors[f"{name}.momentum"] = optimizer.state[parameter]["momentum_buffer"]
             FitState(belongs, tensors, {"step": step, "curve": curve}).save(checkpoint)
 
     if not curve:
         check(0)
     drawing = torch.Generator().manual_seed(settings.fit_seed + 2 + first)
     for step in progress.track(range(first, settings.fit_steps), "fit"):
-        chosen = views.at(torch.randint(len(views), (settings.fit_batch,), generator=drawing))
-        timesteps = spread_timesteps(settings.fit_batch, count, drawing).to(backbone.device)
+        chosen = views.at(torch.randint(len(views), (batch,), generator=drawing))
+        timesteps = spread_timesteps(batch, count, drawing).to(backbone.device)
         noise = torch.randn(chosen.latents.shape, generator=drawing).to(backbone.device)
-        for group, own in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = own * 0.5 * (1 + math.cos(math.pi * step / settings.fit_steps))
+        # Whole at first, then falling: a short fit must get as far as a long one.
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - step / settings.fit_steps))
         loss = noise_loss(WordMap(weight, bias), chosen, timesteps, noise, backbone)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        slope_of_weight, slope = torch.autograd.grad(loss, (weight, bias))
+        size = slope.square().mean().sqrt().clamp(min=1e-20)
+        bias.grad, weight.grad = slope / size, slope_of_weight / (size * reach)
         optimizer.step()
         if (step + 1) % settings.fit_check == 0 or step + 1 == settings.fit_steps:
             check(step + 1)
             if plateaued([value for _, value in curve], settings.fit_plateau, settings.fit_patience):
                 break
     return best, curve
+
+
+def pace(settings: FitSettings, start: WordMap) -> tuple[float, int]:
+    """The first step's relative length and the views of each step, by what the fit starts from where not set."""
+    rate, batch = FROM_OWN_WORD if start.weight.any() else FROM_ANY_WORD
+    return settings.fit_rate or rate, settings.fit_batch or batch
 
 
 def plateaued(losses: Sequence[float], share: float, patience: int) -> bool:

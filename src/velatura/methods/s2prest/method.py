@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from velatura.diffusion.guidance import classifier_free, conditional
@@ -20,7 +22,7 @@ from velatura.diffusion.latents import adain
 from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
-from velatura.memory import Memory
+from velatura.memory import Memory, tensor_digest
 from velatura.methods.base import Stylization, manifest_of
 from velatura.methods.fits import fit_settings
 from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, noised_mix
@@ -176,7 +178,7 @@ class S2PreST(FitSettings):
         entry = self.arithmetic.entry(backbone, self.steps, self.strength)
         latents = prepared.z_content
         if entry.run:
-            start = self.start(prepared, conditions, entry, backbone, progress)
+            start = self.start(prepared, conditions, entry, backbone, memory, progress)
             latents = self.denoised(start.latents, conditions, entry, backbone, progress)
         evaluations = (backbone.evaluations - before) / len(contents)
         results = []
@@ -187,12 +189,15 @@ class S2PreST(FitSettings):
                 Stylization(
                     self.arithmetic.image(pixels, content.size),
                     content.alpha,
-                    layers={"canny": pixels_to_image(prepared.edges[index : index + 1], content.size)},
+                    layers=self._layers(prepared.edges[index : index + 1], content.size),
                     scores={"unet_evaluations": evaluations},
                     manifest=manifest,
                 )
             )
         return results
+
+    def _layers(self, edges: Tensor, size: tuple[int, int]) -> dict[str, Image.Image]:
+        return {} if self.edges == "none" else {"canny": pixels_to_image(edges, size)}
 
     def prepare(
         self,
@@ -221,9 +226,11 @@ class S2PreST(FitSettings):
             return self._style_latents(style, working, backbone, draws)
 
         z_content, sees_content = memory.recall(("content", content.digest, *drawn), of_content)
-        edges, z_edges, sees_edges = memory.recall(
-            ("edges", content.digest, self.edges, self.edge_threshold, *drawn), of_edges
-        )
+        edges, z_edges, sees_edges = torch.zeros(1, 0), z_content, sees_content
+        if self.edges != "none":
+            edges, z_edges, sees_edges = memory.recall(
+                ("edges", content.digest, self.edges, self.edge_threshold, *drawn), of_edges
+            )
         z_style = memory.recall(("style", style.identity, *drawn), of_style)
         return Prepared(adain(z_content, z_style, self.adain), z_edges, z_style, sees_content, sees_edges, edges, draws)
 
@@ -238,8 +245,6 @@ class S2PreST(FitSettings):
         pixels = image_to_pixels(content.image)
         if self.edges == "hed":
             return self.arithmetic.pixels(pixels_to_image(hed_edges(pixels)), working)
-        if self.edges == "none":
-            return self.arithmetic.pixels(content.image, working)
         drawn = canny_edges(pixels, self.edge_threshold / 2, self.edge_threshold)
         return self.arithmetic.pixels(pixels_to_image(drawn), working)
 
@@ -303,21 +308,53 @@ class S2PreST(FitSettings):
         )
 
     def start(
-        self, prepared: Prepared, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress
+        self,
+        prepared: Prepared,
+        conditions: Conditions,
+        entry: Entry,
+        backbone: Backbone,
+        memory: Memory,
+        progress: Progress,
     ) -> Start:
         """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
         mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
         edge_share = 0.0 if self.edges == "none" else self.edge_noise
         if not self.stochastic:
             seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
-            levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run)
-            noisy = invert(conditional(backbone, conditions.without), seen, levels, progress=progress).start
+            noisy = self.walked(seen, conditions.without, entry, backbone, memory, progress)
             noise = noise_of(noisy, seen, entry.abar)
         else:
             noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
             noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
             noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
         return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
+
+    def walked(
+        self,
+        latents: Tensor,
+        without: Condition,
+        entry: Entry,
+        backbone: Backbone,
+        memory: Memory,
+        progress: Progress,
+    ) -> Tensor:
+        """The DDIM inversion (B, C, h, w) of latents up to ``entry``.
+
+        It knows nothing of the style, so steps that another style or a smaller strength walked are not repeated.
+        """
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run)
+        says = without.expanded(len(latents)).states
+        keys = [
+            ("inversion", backbone.fingerprint, self.steps, tensor_digest(one), tensor_digest(said))
+            for one, said in zip(latents, says, strict=True)
+        ]
+        paths = [memory.recall(key, partial(list[Tensor], [one])) for key, one in zip(keys, latents, strict=True)]
+        known = min(entry.run, *(len(path) - 1 for path in paths))
+        begun = torch.stack([path[known] for path in paths])
+        went = invert(conditional(backbone, without), begun, levels.beyond(known), progress=progress)
+        for path, *rest in zip(paths, *went.latents[1:], strict=True):
+            path[known + 1 : entry.run + 1] = rest
+        return went.start
 
     def denoised(
         self, latents: Tensor, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress

@@ -14,7 +14,10 @@ from velatura.models.backbone import Condition
 
 @dataclass(frozen=True)
 class Prepared:
-    """What does not depend on the strength, of one content: latents z, edge picture, embeddings, what is drawn."""
+    """What does not depend on the strength, of one content: latents z, edge picture, embeddings, what is drawn.
+
+    Without edges, ``edges`` is empty and the content's latents and embedding stand for theirs.
+    """
 
     z_content: Tensor
     z_edges: Tensor

@@ -1,0 +1,5 @@
+"""Loss-guided diffusion."""
+
+from velatura.methods.guided.method import Guided
+
+__all__ = ["Guided"]

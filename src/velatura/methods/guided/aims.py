@@ -1,0 +1,94 @@
+"""From a style to what the losses aim at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from velatura.errors import SettingError
+from velatura.losses import CLIP_LOSSES, Objective, StyleStatistics, Targets, View, make_objective
+from velatura.losses.eyes import Goal, goal_of_picture, goal_of_text
+from velatura.models.backbone import Backbone
+from velatura.models.clip import ClipEyes
+from velatura.models.eyes import eyes_for
+from velatura.models.perceptual import perceptual_trunk
+from velatura.picture import image_to_pixels, plan_size
+from velatura.style import Style
+from velatura.style.mixing import pictures_of
+
+STYLE_SIDE = 384  # of the style picture that losses look at, short side in pixels
+PLAIN_TEXT = "Photo"  # what a text-guided direction leads away from (ZeCon's default)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """An objective, the content as it sees it, where it acts: (1, 1, h, w) in 0..1, or None for everywhere; and when:
+    the part (from, to) of the run, in 0..1.
+    """
+
+    objective: Objective
+    content: View
+    share: Tensor | None = None
+    span: tuple[float, float] = (0.0, 1.0)
+
+
+def statistics_of(style: Style, device: torch.device) -> StyleStatistics | None:
+    """What the fit cached, on ``device``; None for a style that is a text."""
+    if "colour.mean" not in style.tensors:
+        return None
+    tensors = {name: tensor.to(device) for name, tensor in style.tensors.items()}
+    grams = {name.removeprefix("gram."): gram for name, gram in tensors.items() if name.startswith("gram.")}
+    return StyleStatistics(grams, tensors["colour.mean"], tensors["colour.factor"])
+
+
+def aim_at(
+    style: Style,
+    pixels: Tensor,
+    latents: Tensor,
+    weights: Mapping[str, float],
+    spans: Mapping[str, tuple[float, float]],
+    backbone: Backbone,
+    seed: int,
+    share: Tensor | None = None,
+    span: tuple[float, float] = (0.0, 1.0),
+) -> Aim:
+    """L = L_content + L_style of the poster for a content (1, 3, H, W) and its latents; everything fixed is done here.
+
+    Raises SettingError for a loss that the style has nothing for, ModelError for a text without CLIP.
+    """
+    trunk, draws = perceptual_trunk(backbone.device, backbone.dtype), torch.Generator().manual_seed(seed)
+    picture = style_pixels(style, backbone.device)
+    eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
+    goal: Goal | None = None
+    if eyes is not None:
+        goal = goal_of_picture(picture, eyes, draws) if picture is not None else text_goal(style, eyes)
+    statistics = statistics_of(style, backbone.device)
+    with torch.no_grad():
+        targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws)
+        objective = make_objective(weights, targets, spans, backbone.encoded)
+        return Aim(objective, objective.view(pixels, latents, objective.terms), share, span)
+
+
+def style_pixels(style: Style, device: torch.device) -> Tensor | None:
+    """The style's own picture (1, 3, h, w); None for a text."""
+    pictures = pictures_of(style)
+    if not pictures:
+        return None
+    image = pictures[0][0]
+    return image_to_pixels(image, plan_size(image.size, min(STYLE_SIDE, *image.size), 1).working).to(device)
+
+
+def text_goal(style: Style, eyes: object) -> Goal:
+    """What a style in words leads to. Raises SettingError without CLIP, whose texts they are."""
+    text = style.card.get("text")
+    if not text:
+        raise SettingError(f"The style '{style.name}' was kept without its picture: fit it again.")
+    if not isinstance(eyes, ClipEyes):
+        raise SettingError(
+            f"A style in words ('{text}') needs CLIP, which is not here: put its files into a folder 'clip' beside the "
+            "model, or give a style picture."
+        )
+    return goal_of_text(*torch.split(eyes.text([text, PLAIN_TEXT]), 1))

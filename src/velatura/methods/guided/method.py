@@ -1,0 +1,317 @@
+"""Loss-guided diffusion: content and style losses steer a frozen model while it denoises.
+
+After the poster "Image-Guided Image Style Transfer with Diffusion model" and ZeCon (Yang et al. 2023), on any model:
+the losses look at decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.diffusion.guidance import classifier_free, composed, conditional
+from velatura.diffusion.inversion import Predict, invert
+from velatura.diffusion.sampling import Moment, denoise, unsteered
+from velatura.diffusion.schedules import add_noise, ddim_levels, make_sampler, steps_of_strength
+from velatura.errors import SettingError
+from velatura.losses import check_losses
+from velatura.losses.colour import transport_colours
+from velatura.losses.statistics import style_statistics
+from velatura.memory import Memory
+from velatura.methods.base import Stylization, manifest_of, versions
+from velatura.methods.guided.aims import Aim, aim_at, statistics_of
+from velatura.methods.guided.published import published_run
+from velatura.methods.guided.sizing import usual_sizing
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, recomputed
+from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
+from velatura.models.perceptual import perceptual_trunk
+from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture.sizing import check_size
+from velatura.progress import Progress
+from velatura.regions import Region, latent_shares
+from velatura.regions.masks import Mask, image_of_mask, over
+from velatura.regions.region import described, layered
+from velatura.style import Style
+from velatura.style.mixing import picture_tensor
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
+KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Settings of loss-guided diffusion.
+
+    ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
+    ``start`` is "inversion" (DDIM, ``corrections`` fixed-point iterations a step) or "noise".
+    ``weights`` are those of the losses, ``spans`` the parts (from, to) of the run in which they count.
+    ``gradient`` "x0" moves the clean estimate and keeps the noise, "unet" moves the noise by the gradient through the
+    network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
+    ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes.
+    ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
+    ``inner`` pushes share a step. ``eta`` (0..1, DDIM) mixes in fresh noise: 1 is ancestral (DDPM) sampling.
+    ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else
+    (less below strength 0.5, so that a small strength is a small change).
+    ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
+    ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the
+    model's native size, at most 512). ``compat`` "original" runs ZeCon's own loop on an ADM.
+    """
+
+    name: ClassVar[str] = "guided"
+    fits: ClassVar[str] = "guided"
+
+    steps: int = 40
+    strength: float = 0.6
+    guidance_scale: float = 3.0
+    prompt: str = f"a painting in the style of {PLACEHOLDER}"
+    negative_prompt: str = ""
+    start: str = "inversion"
+    corrections: int = 0
+    gradient: str = "x0"
+    activations: str = "kept"
+    look: str = "clean"
+    scale: str = "rms"
+    force: float = 0.3
+    palette: float = 1.0
+    inner: int = 1
+    eta: float = 0.0
+    sampler: str = "ddim"
+    size: int = 0
+    compat: str = ""
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        choices = {
+            "start": ("inversion", "noise"),
+            "gradient": ("x0", "unet"),
+            "activations": ("kept", "recomputed"),
+            "look": tuple(LOOKS),
+            "scale": tuple(SCALES),
+            "compat": ("", "original"),
+        }
+        for setting, allowed in choices.items():
+            if getattr(self, setting) not in allowed:
+                offered = " or ".join(choice or "empty" for choice in allowed)
+                raise SettingError(f"{setting} must be {offered}, not '{getattr(self, setting)}'.")
+        if self.inner < 1 or self.corrections < 0 or self.force < 0:
+            raise SettingError("inner must be at least 1, corrections and force must not be negative.")
+        for setting in ("palette", "eta"):
+            if not 0 <= getattr(self, setting) <= 1:
+                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        if self.eta and self.sampler != "ddim":
+            raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
+        check_losses(self.weights, self.spans)
+        check_size(self.size)
+        steps_of_strength(self.steps, self.strength)
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        return {"size": self.size}
+
+    def fit(
+        self,
+        picture: Picture,
+        backbone: Backbone,
+        name: str,
+        progress: Progress,
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Cache the style's statistics and picture and, where the model learned such words, its word.
+
+        It takes a moment, so ``checkpoint`` is not used. Raises SettingError for a ``mask``.
+        """
+        if mask is not None:
+            raise SettingError("guided takes no style mask yet: use --method s2prest, or cut the style picture.")
+        working = usual_sizing(picture.size, self.size, backbone).working
+        pixels = image_to_pixels(picture.image, working).to(backbone.device)
+        statistics = style_statistics(pixels, perceptual_trunk(backbone.device, backbone.dtype))
+        kept = picture.image.resize(plan_size(picture.size, min(KEPT_SIDE, *picture.size), 1).working)
+        tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
+        tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
+        tensors |= {"picture.00": picture_tensor(kept)}
+        word = backbone.style_word(pixels)
+        if word is not None:
+            tensors["word"] = word
+        card = {
+            "picture": picture.name,
+            "sha256": picture.digest,
+            "size": list(picture.size),
+            "versions": versions(),
+        }
+        return Style(name, self.name, backbone.name, backbone.fingerprint, tensors, card)
+
+    def stylize(
+        self,
+        contents: Sequence[Picture],
+        regions: Sequence[Region],
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> list[Stylization]:
+        """Put the regions' styles on each of the contents; what no region covers stays the content, bit for bit."""
+        for region in regions:
+            region.style.check(self.name, backbone.fingerprint, backbone.name)
+        one = self._published if self.compat else self._stylized
+        return [one(content, regions, backbone, seed, progress) for content in contents]
+
+    def _stylized(
+        self, content: Picture, regions: Sequence[Region], backbone: Backbone, seed: int, progress: Progress
+    ) -> Stylization:
+        """Invert or noise the content, then denoise it under each region's losses and word."""
+        sizing = usual_sizing(content.size, self.size, backbone)
+        masks = [region.mask(content) for region in regions]
+        pixels = self.recoloured(image_to_pixels(content.image, sizing.working).to(backbone.device), regions, masks)
+        with torch.no_grad():
+            latents = backbone.encode(pixels)
+        shares = latent_shares(masks, (latents.shape[2], latents.shape[3])).to(latents)
+        aims = self.aims(pixels, latents, regions, shares, backbone, seed)
+        predict = self.predictor(regions, shares, backbone)
+        run = steps_of_strength(self.steps, self.strength)
+        steering = Steering(
+            backbone,
+            recomputed(predict) if self.activations == "recomputed" else predict,
+            aims,
+            latents,
+            LOOKS[self.look],
+            SCALES[self.scale],
+            self.force,
+            self.inner,
+            run,
+        )
+        move = steering.at_clean if self.gradient == "x0" else steering.through_unet
+        values: dict[str, float] = {}
+
+        def steer(moment: Moment) -> Moment:
+            steered, measured = move(moment)
+            values.update(measured)
+            progress.note(**measured)
+            return steered
+
+        wanted = any(aim.objective.terms for aim in aims) and self.force > 0
+        with torch.no_grad():
+            result = denoise(
+                predict,
+                self.start_latents(latents, backbone, seed, progress),
+                make_sampler(self.sampler, backbone.scheduler),
+                self.steps,
+                run,
+                steer=steer if wanted else unsteered,
+                generator=torch.Generator().manual_seed(seed + 1),
+                eta=self.eta,
+                progress=progress,
+            )
+            decoded = backbone.decode(result)
+        return self.finished(decoded, content, regions, masks, aims, values, backbone, seed, sizing.working)
+
+    def finished(
+        self,
+        decoded: Tensor,
+        content: Picture,
+        regions: Sequence[Region],
+        masks: Sequence[Mask],
+        aims: Sequence[Aim],
+        values: Mapping[str, float],
+        backbone: Backbone,
+        seed: int,
+        working: tuple[int, int],
+    ) -> Stylization:
+        """The picture at the content's size, over the content where regions leave some of it, with its manifest."""
+        picture, layers = pixels_to_image(decoded, content.size), {}
+        if any(region.query is not None or region.weight < 1 for region in regions):
+            picture = over(picture, content.image, np.minimum(1, np.sum(layered(masks), axis=0)))
+            layers = {f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)}
+        settings = {**asdict(self), "weights": dict(self.weights), "spans": dict(self.spans)}
+        made = manifest_of(self.name, settings, content, regions[0].style, backbone, seed, working)
+        eyes = {term.loss.eyes.source for aim in aims for term in aim.objective.terms if hasattr(term.loss, "eyes")}
+        manifest = {
+            **made,
+            "features": aims[0].objective.trunk.source,
+            "image_encoder": ", ".join(sorted(eyes)),
+            "regions": described(regions),
+        }
+        return Stylization(picture, content.alpha, layers, values, manifest)
+
+    def recoloured(self, pixels: Tensor, regions: Sequence[Region], masks: Sequence[Mask]) -> Tensor:
+        """The content (1, 3, H, W) with each region's colours moved towards its style's."""
+        share = self.palette * min(1.0, 2 * self.strength)
+        covers = [torch.from_numpy(cover)[None, None].to(pixels) for cover in layered(masks)]
+        moved = pixels
+        for region, cover in zip(regions, covers, strict=True):
+            statistics = statistics_of(region.style, pixels.device)
+            if share and statistics is not None:
+                own = transport_colours(pixels, statistics.colour_mean, statistics.colour_factor, share)
+                sized = F.interpolate(cover, pixels.shape[2:], mode="area")
+                moved = own if bool((sized == 1).all()) else moved + sized * (own - pixels)
+        return moved
+
+    def aims(
+        self,
+        pixels: Tensor,
+        latents: Tensor,
+        regions: Sequence[Region],
+        shares: Tensor,
+        backbone: Backbone,
+        seed: int,
+    ) -> list[Aim]:
+        """What each region's style wants, and where."""
+        return [
+            aim_at(region.style, pixels, latents, self.weights, self.spans, backbone, seed, where, region.span)
+            for region, where in zip(regions, _parts(shares), strict=True)
+        ]
+
+    def predictor(self, regions: Sequence[Region], shares: Tensor, backbone: Backbone) -> Predict:
+        """Classifier-free guidance with each region's word, or with the bare prompt where there is none."""
+        without = backbone.text([self.negative_prompt])
+        conditions = [self.condition(region.style, backbone) for region in regions]
+        if len(regions) == 1 and _parts(shares)[0] is None:
+            return classifier_free(backbone, conditions[0], without, self.guidance_scale)
+        return composed(backbone, conditions, shares, without, self.guidance_scale)
+
+    def condition(self, style: Style, backbone: Backbone) -> Condition:
+        """The prompt with the style's word; the empty text where the prompt wants a word and there is none."""
+        word = style.tensors.get("word")
+        says_word = PLACEHOLDER in self.prompt
+        if says_word and word is None:
+            return backbone.text([""])
+        return backbone.text([self.prompt], word if says_word else None)
+
+    def start_latents(self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress) -> Tensor:
+        """The content at the noise level from which ``strength`` of the steps remain."""
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        if not len(levels):
+            return latents
+        if self.start == "noise":
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+            return add_noise(latents, noise, levels.abars[-1])
+        with torch.no_grad():
+            unconditional = conditional(backbone, backbone.text([""]))
+            return invert(unconditional, latents, levels, self.corrections, progress).start
+
+    def _published(
+        self, content: Picture, regions: Sequence[Region], backbone: Backbone, seed: int, progress: Progress
+    ) -> Stylization:
+        """ZeCon's own loop (section 1; guided-details 1.3 and 1.4), squashed to the model's square."""
+        side = backbone.native_size
+        pixels = image_to_pixels(content.image, (side, side)).to(backbone.device)
+        shares = torch.ones(1, 1, 1, 1, device=backbone.device)
+        aims = self.aims(pixels, pixels, regions[:1], shares, backbone, seed)
+        clean, values = published_run(self.steps, self.strength, self.start, pixels, aims[0], backbone, seed, progress)
+        masks = [region.mask(content) for region in regions]
+        return self.finished(clean, content, regions, masks, aims, values, backbone, seed, (side, side))
+
+
+def _parts(shares: Tensor) -> list[Tensor | None]:
+    """Each region's share (1, 1, h, w); None for the one that is everywhere."""
+    whole = len(shares) == 1 and bool((shares == 1).all())
+    return [None] if whole else [share[None] for share in shares]

@@ -1,0 +1,63 @@
+"""Cutting things out with FastSAM (Zhao et al. 2023), DiffStyler's choice, through ultralytics.
+
+An extra (``pip install 'velatura[fastsam]'``) because ultralytics and its weights are under the AGPL-3.0. It fetches
+its weights itself and unpickles them, so it is never used unless asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from velatura.errors import ModelError, SettingError
+from velatura.regions.masks import Mask, united
+
+FASTSAM = "FastSAM-s.pt"
+
+
+@lru_cache(maxsize=1)
+def _fastsam() -> Any:
+    try:
+        from ultralytics import FastSAM
+    except ImportError:
+        raise ModelError(
+            "FastSAM is an extra under the AGPL-3.0: install it with pip install 'velatura[fastsam]', or leave out "
+            "fastsam: and cut without it."
+        ) from None
+    try:
+        return FastSAM(FASTSAM)
+    except Exception as error:
+        raise ModelError(
+            f"FastSAM's weights {FASTSAM} could not be had ({type(error).__name__}): connect once, or leave out "
+            "fastsam: and cut without them."
+        ) from None
+
+
+def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:
+    """What stands inside ``box`` (x0, y0, x1, y1 in pixels)."""
+    return _found(image, "in the box", bboxes=[list(box)])
+
+
+def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
+    """What the ``points`` (x, y in pixels) lie on."""
+    return _found(image, "at the points", points=[list(point) for point in points], labels=[1] * len(points))
+
+
+def text_mask(image: Image.Image, text: str) -> Mask:
+    """What ``text`` names, as CLIP sees FastSAM's segments."""
+    return _found(image, f"like '{text}'", texts=text)
+
+
+def _found(image: Image.Image, what: str, **prompts: Any) -> Mask:
+    result = _fastsam().predict(image.convert("RGB"), verbose=False, retina_masks=True, **prompts)[0]
+    if result.masks is None or not len(result.masks.data):
+        raise SettingError(f"FastSAM found nothing {what}: try another place or word, or leave out fastsam:.")
+    masks = torch.as_tensor(result.masks.data).float().cpu()[:, None]
+    sized = F.interpolate(masks, image.size[::-1], mode="nearest")[:, 0].numpy()
+    return united([np.asarray(mask > 0.5, dtype=np.float32) for mask in sized])

@@ -1,0 +1,57 @@
+"""Cutting things out by a box or by points with SAM 2 (Ravi et al. 2024, Apache-2.0 weights) through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.models.hub import pretrained
+from velatura.picture import image_to_pixels
+from velatura.regions.masks import Mask
+
+SAM2, SIDE = "facebook/sam2.1-hiera-tiny", 1024
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@lru_cache(maxsize=1)
+def _sam2() -> Any:
+    from transformers import Sam2Model
+
+    return pretrained(Sam2Model, SAM2, "leave out sam2: and cut without a network").eval()
+
+
+def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:
+    """What stands inside ``box`` (x0, y0, x1, y1 in pixels)."""
+    return _best(image, input_boxes=_scaled([[box]], image))
+
+
+def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
+    """What the ``points`` (x, y in pixels) lie on."""
+    labels = torch.ones(1, 1, len(points), dtype=torch.long)
+    return _best(image, input_points=_scaled([[list(points)]], image), input_labels=labels)
+
+
+def _scaled(places: Any, image: Image.Image) -> Tensor:
+    """Places in pixels of the picture as places in the square that SAM looks at."""
+    scale = torch.tensor([SIDE / image.width, SIDE / image.height])
+    numbers = torch.tensor(places, dtype=torch.float32)
+    return numbers * scale.repeat(numbers.shape[-1] // 2)
+
+
+@torch.no_grad()
+def _best(image: Image.Image, **prompts: Tensor) -> Mask:
+    """The one of SAM's masks that it trusts most."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    unit = (image_to_pixels(image.convert("RGB"), (SIDE, SIDE)) + 1) / 2
+    outputs = _sam2()(pixel_values=(unit - mean) / std, multimask_output=True, **prompts)
+    best = int(outputs.iou_scores[0, 0].argmax())
+    logits = outputs.pred_masks[0, 0, best][None, None].float()
+    sized = F.interpolate(logits, image.size[::-1], mode="bilinear")[0, 0].numpy()
+    return np.asarray(sized > 0, dtype=np.float32)
