@@ -91,12 +91,12 @@ def main() -> None:
     for count in range(1, len(asked.mask) + 1):
         queries = [parse_query(mask) for mask in asked.mask[:count]]
         regions = [Region(style, query) for query in queries]
-        for steps in asked.steps or [method.steps]:
+        for steps in asked.steps or [method.steps_taken]:
             started, before = time.perf_counter(), backbone.evaluations
             ours = replace(method, steps=steps)
             made = ours.stylize([square], regions, backbone, 0, Silent(), Memory())[0]
             seconds, samples = time.perf_counter() - started, backbone.evaluations - before
-            inversion = steps * (1 + ours.corrections)
+            inversion = 1 + steps * ours.corrections
             line(
                 count, f"ours, {steps} steps", (inversion, samples - inversion), seconds, image_to_pixels(made.picture)
             )

@@ -181,7 +181,7 @@ def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
     whole = dataclasses.replace(QUICK, feature_share=1.0, corrections=1)
     for count in (1, 2, 3):
         regions = [Region(fitted(), where(HALF))] * count
-        assert costs(whole, *regions) == (5 * 2 + 5 * 2 * count, 5 * (1 + 2 * count))
+        assert costs(whole, *regions) == (5 + 1 + 5 * 2 * count, 5 * (1 + 2 * count))
         assert costs(dataclasses.replace(whole, source="walked"), *regions)[1] == 5 * (1 + 2 * count)
 
 

@@ -44,13 +44,14 @@ from velatura.regions.region import described, layered
 from velatura.style import Style
 from velatura.style.mixing import pictures_of
 
-PUBLISHED_SIZE = (512, 512)
+PUBLISHED_SIZE, PUBLISHED_STEPS, USUAL_STEPS = (512, 512), 50, 20
 
 
 @dataclass(frozen=True)
 class DiffStyler(FitSettings):
     """Settings of DiffStyler; the numbers are the paper's.
 
+    ``steps`` 0 means 20, and under compat the paper's 50: with an inversion that leads back, more changed nothing.
     ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
     the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale``. The source's features go in
     for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
@@ -65,7 +66,7 @@ class DiffStyler(FitSettings):
     name: ClassVar[str] = "diffstyler"
     fits: ClassVar[str] = "diffstyler"
 
-    steps: int = 50
+    steps: int = 0
     strength: float = 1.0
     guidance_scale: float = 10.5
     prompt: str = ""
@@ -94,11 +95,16 @@ class DiffStyler(FitSettings):
         if self.corrections < 0 or self.feather < 0:
             raise SettingError("corrections and feather must not be negative.")
         check_size(self.size)
-        steps_of_strength(self.steps, self.strength)
+        steps_of_strength(self.steps_taken, self.strength)
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
         return fit_settings(self, FitSettings)
+
+    @property
+    def steps_taken(self) -> int:
+        """The number of sampling steps."""
+        return self.steps or (PUBLISHED_STEPS if self.compat else USUAL_STEPS)
 
     @property
     def schedule(self) -> Schedule:
@@ -146,7 +152,8 @@ class DiffStyler(FitSettings):
         before = backbone.evaluations
         masks = [feathered(region.mask(content), self.feather) for region in regions]
         working = plan_size(content.size, self.size or backbone.native_size, backbone.multiple).working
-        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        run = steps_of_strength(self.steps_taken, self.strength)
+        levels = ddim_levels(backbone.alphas_cumprod, self.steps_taken).up_to(run)
         injections = [
             self.schedule.at(1 - (step + 1) / len(levels), timestep, len(backbone.alphas_cumprod))
             for step, timestep in enumerate(levels.timesteps)
@@ -288,7 +295,7 @@ class DiffStyler(FitSettings):
         ]
         negative = backbone.text([self.negative_prompt])
         latents = denoise_published(
-            backbone, at_timestep(trajectory), pasted, empty, negative, self.steps, self.guidance_scale, progress
+            backbone, at_timestep(trajectory), pasted, empty, negative, self.steps_taken, self.guidance_scale, progress
         )
         unit = ((backbone.decode(latents) + 1) / 2).clamp(0, 1)
         array = (unit[0].permute(1, 2, 0) * 255).cpu().numpy().astype(np.uint8)

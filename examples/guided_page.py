@@ -1,0 +1,51 @@
+"""The picture of docs/guided.md: content, style, our default, the poster's sum, and single style losses.
+
+python examples/guided_page.py [OUT]   (offline, about five minutes on two cores)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from paint_style import paint
+from PIL import Image
+from skimage import data
+
+from velatura import Studio
+from velatura.app.terminal import TerminalProgress
+from velatura.methods.guided.presets import preset
+from velatura.picture import Picture, image_to_pixels
+from velatura.training.check import grid
+
+TILE = (240, 240)
+KEPT = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
+ALONE: dict[str, Any] = {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
+RUNS: tuple[dict[str, Any], ...] = (
+    {},
+    dict(preset("poster")),
+    {**ALONE, "weights": {**KEPT, "clip": 3.0}},
+    {**ALONE, "weights": {**KEPT, "clip_dir_patch": 3.0}},
+    {**ALONE, "weights": {**KEPT, "gram": 6.0}},
+    {**ALONE, "weights": {**KEPT, "texture": 3.0, "palette": 6.0}},
+)
+
+
+def main() -> None:
+    out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures/guided.jpg")
+    studio = Studio("house", device="cpu", progress=TerminalProgress())
+    style = Picture.of(paint(), "whirls")
+    fitted = studio.fit(style, method="guided")
+    shown = []
+    for photo in (data.chelsea, data.coffee):
+        content = Picture.of(Image.fromarray(photo()), photo.__name__)
+        shown += [content.image, style.image]
+        shown += [studio.stylize(content, fitted, 0, "guided", size=256, **settings).picture for settings in RUNS]
+    grid(torch.cat([image_to_pixels(image, TILE) for image in shown]), len(RUNS) + 2).save(out, quality=90)
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
