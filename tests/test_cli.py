@@ -248,3 +248,30 @@ def test_masks_and_regions_from_the_command_line(
         run(monkeypatch, "styles", "import", "lora.safetensors", "--lora", "painting of <sss>", "--name", "back") == 0
     )
     assert run(monkeypatch, *stylize, "--style", "back") == 0
+
+
+def test_guided_takes_presets_spans_regions_and_says_what_words_need(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style, out, photo = tmp_path / "style.png", tmp_path / "out.png", pictures / "a.jpg"
+    common = ["--out", out, "--model", model, *QUICK]
+    called = ["stylize", photo, "--style", style, "--loss", "tv=0.1@0.5-1", *common]
+    assert run(monkeypatch, *called) == 0
+    manifest = read_manifest(out)
+    assert manifest["settings"]["spans"] == {"tv": [0.5, 1.0]} and manifest["settings"]["weights"]["tv"] == 0.1
+    assert run(monkeypatch, "stylize", photo, "--region", f"polygon:0,0;48,0;48,72;0,72={style}", *common) == 0
+    made, photo_pixels = (np.asarray(open_picture(path).image).astype(int) for path in (out, photo))
+    assert np.array_equal(made[:, 50:], photo_pixels[:, 50:]) and not np.array_equal(made, photo_pixels)
+    sentences = {
+        "needs CLIP, which is not here": ["--style", "text:a sketch", "--preset", "zecon"],
+        "loss gram needs a style picture": ["--style", "text:a sketch"],
+        "style in words is for --method guided": ["--style", "text:a sketch", "--method", "s2prest"],
+        "Unknown preset 'none'": ["--style", style, "--preset", "none"],
+        "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],
+        "must lie in 0-1 and rise": ["--style", style, "--loss", "gram=1@0.9-0.2"],
+        "needs an ADM": ["--style", style, "--set", "compat=original"],
+    }
+    for sentence, wrong in sentences.items():
+        out.unlink(missing_ok=True)
+        assert run(monkeypatch, "stylize", photo, *wrong, *common) == 2, sentence
+        assert sentence in " ".join(capsys.readouterr().err.split()) and not out.exists()

@@ -9,11 +9,14 @@ from torch.nn import functional as F
 
 from tests.conftest import smooth_pixels
 from velatura.evaluation import (
+    class_overlap,
     colour_distance,
+    content_leak,
     edge_f1,
     gram_distance,
     lpips_hedvgg,
     magenta_similarity,
+    outline_leak,
     psnr,
     ssim,
 )
@@ -76,3 +79,15 @@ def test_colour_distance_is_in_lab_units() -> None:
     assert colour_distance(black, white) == pytest.approx(50, rel=0.15)
     a = smooth_pixels()
     assert colour_distance(a, a.flip(3)) < 1e-3
+
+
+def test_leaks_are_nothing_for_the_content_and_much_for_the_style_pasted_in() -> None:
+    content, style = smooth_pixels(96, 96, seed=0), smooth_pixels(96, 96, seed=7)
+    style[..., 20:70, 20:70] = torch.rand(3, 1, 1) * 2 - 1
+    assert class_overlap(style, style) == pytest.approx(1, abs=1e-4)
+    assert content_leak(content, content, style) == pytest.approx(0, abs=1e-6)
+    assert content_leak(style, content, style) > 0.1
+    assert outline_leak(content, content, style) == 0
+    assert outline_leak(style, content, style) > 0.2
+    tinted = (content + torch.tensor([0.2, -0.1, -0.1])[:, None, None]).clamp(-1, 1)
+    assert abs(content_leak(tinted, content, style)) < content_leak(style, content, style)
