@@ -26,7 +26,7 @@ from velatura.losses.statistics import style_statistics
 from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import style_pixels
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced
 from velatura.models.adm import AdmShape, build_adm
 from velatura.models.loading import AnyBackbone, load_backbone
 from velatura.models.perceptual import perceptual_trunk
@@ -80,7 +80,7 @@ class Scene:
         aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0)
         return Steering(
             self.backbone,
-            self.predict,
+            Traced(self.predict),
             aims,
             self.latents,
             LOOKS[self.method.look],

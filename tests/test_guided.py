@@ -20,7 +20,7 @@ from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import Aim
 from velatura.methods.guided.presets import preset
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, normalised
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, normalised
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region
@@ -82,7 +82,7 @@ def test_one_steered_step_lowers_the_loss(gradient: str, look: str) -> None:
         predict = QUICK.predictor(regions, shares, backbone)
         moment = Moment(0, 200, float(backbone.alphas_cumprod[200]), latents, predict(latents, 200))
     (aim,) = QUICK.aims(pixels, latents, regions, shares, backbone, 0)
-    steering = Steering(backbone, predict, [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
+    steering = Steering(backbone, Traced(predict), [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
     moved, _ = (steering.at_clean if gradient == "x0" else steering.through_unet)(moment)
     with torch.no_grad():
         before, after = (
@@ -105,7 +105,9 @@ def test_the_blend_of_the_content_itself_is_no_content_distance() -> None:
         latents, noise = backbone.encode(pixels), torch.randn(1, 8, 9, 12)
         (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 9, 12), backbone, 0)
         moment = Moment(0, 400, 0.3, add_noise(latents, noise, 0.3), noise)
-        steering = Steering(backbone, lambda x, t: noise, [aim], latents, LOOKS["blend"], SCALES["raw"], 1.0, 1, 4)
+        steering = Steering(
+            backbone, Traced(lambda x, t: noise), [aim], latents, LOOKS["blend"], SCALES["raw"], 1.0, 1, 4
+        )
         seen = LOOKS["blend"](latents, moment)
         assert aim.objective(backbone.decode(seen), seen, steering.content(aim, moment, 0.0))[0].item() < 1e-8
 
@@ -133,7 +135,7 @@ def test_the_gradient_of_a_quadratic_moves_eps_and_x0_alike() -> None:
     aim = Aim(Quadratic(), View(x))  # type: ignore[arg-type]
     steering = Steering(
         Identity(),  # type: ignore[arg-type]
-        lambda latents, t: (1 - abar) ** 0.5 * latents,
+        Traced(lambda latents, t: (1 - abar) ** 0.5 * latents),
         [aim],
         x,
         LOOKS["clean"],
@@ -157,6 +159,21 @@ def test_the_x0_gradient_leaves_the_unet_out_of_its_graph() -> None:
     result(QUICK)
     handle.remove()
     assert calls and not any(calls)
+
+
+def test_several_pushes_through_the_unet_go_further_down_and_share_one_pass() -> None:
+    backbone, calls = tiny_house(), []
+    handle = backbone.unet.register_forward_hook(lambda *_: calls.append(1))
+    plain = dataclasses.replace(QUICK, gradient="unet", start="noise")
+    result(plain)
+    once, calls[:] = len(calls), []
+    result(dataclasses.replace(plain, inner=3))
+    handle.remove()
+    assert len(calls) == once == 3
+    far = dataclasses.replace(plain, scale="raw", weights={"mse_rgb": 300.0}, start="noise")
+    content = np.asarray(CONTENT.image).astype(int)
+    errors = [np.abs(result(dataclasses.replace(far, inner=inner)) - content).mean() for inner in (1, 3)]
+    assert errors[1] < errors[0]
 
 
 def test_recomputed_activations_give_the_same_picture() -> None:

@@ -29,7 +29,7 @@ from velatura.methods.base import Stylization, manifest_of, versions
 from velatura.methods.guided.aims import Aim, aim_at, statistics_of
 from velatura.methods.guided.published import published_run
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, recomputed
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
@@ -179,7 +179,7 @@ class Guided:
         run = steps_of_strength(self.steps, self.strength)
         steering = Steering(
             backbone,
-            recomputed(predict) if self.activations == "recomputed" else predict,
+            Traced(recomputed(predict) if self.activations == "recomputed" else predict),
             aims,
             latents,
             LOOKS[self.look],
@@ -200,7 +200,7 @@ class Guided:
         wanted = any(aim.objective.terms for aim in aims) and self.force > 0
         with torch.no_grad():
             result = denoise(
-                predict,
+                steering.predict if wanted and self.gradient == "unet" else predict,
                 self.start_latents(latents, backbone, seed, progress),
                 make_sampler(self.sampler, backbone.scheduler),
                 self.steps,

@@ -1,8 +1,9 @@
 """ZeCon's own loop on an ADM (spec guided, section 1; guided-details 1.3 and 1.4), for comparison.
 
 Kept as published: the inverted latent used as noise a second time, the neighbouring index that guidance works at,
-fresh noise for the source in each loss, and the x0 of before the last guidance as the result. Not kept: the views
-of the CLIP losses are ours, for theirs fill 58 % of each with gray; and a step passes the UNet once less often.
+fresh noise for the source in each loss, and the x0 of before the last guidance as the result. Not kept: the losses
+are ours, so the VGG term is relative to the content's energy, ZeCon's a mean over its levels, its places drawn by the
+run's own generator, and the views of the CLIP losses are not filled with gray.
 """
 
 from __future__ import annotations

@@ -21,6 +21,30 @@ Values = dict[str, float]
 Scale = Callable[[Tensor, float], Tensor]
 
 
+class Traced:
+    """A predictor that keeps the graph of its last call, so that the sampler's pass serves the gradient too."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.predict = predict
+        self._asked: Tensor | None = None
+        self._graph: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+        return self.graph(latents, timestep)[1].detach()
+
+    def graph(self, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+        """A leaf with the values of ``latents``, and the noise predicted from it."""
+        if self._graph is None or self._asked is not latents:
+            with torch.enable_grad():
+                leaf = latents.detach().requires_grad_()
+                self._asked, self._graph = latents, (leaf, self.predict(leaf, timestep))
+        return self._graph
+
+    def forget(self) -> None:
+        """Let go of the graph and what it keeps."""
+        self._asked = self._graph = None
+
+
 @dataclass(frozen=True)
 class Steering:
     """Moves each moment against the gradient of what the ``aims`` want.
@@ -30,7 +54,7 @@ class Steering:
     """
 
     backbone: Backbone
-    predict: Predict
+    predict: Traced
     aims: Sequence[Aim]
     latents: Tensor  # of the content
     look: Callable[[Tensor, Moment], Tensor]
@@ -40,16 +64,16 @@ class Steering:
     total: int  # steps of the run
 
     def through_unet(self, moment: Moment) -> tuple[Moment, Values]:
-        """eps' = eps + push, by the gradient with respect to x_t (guided-details 1.4, 1.6)."""
-        values: Values = {}
+        """eps' = eps + push, by the gradient with respect to x_t (guided-details 1.4, 1.6); one pass for all pushes."""
+        values, pushed = Values(), torch.zeros_like(moment.noise)
+        latents, noise = self.predict.graph(moment.latents, moment.timestep)
         for _ in range(self.inner):
             with torch.enable_grad():
-                latents = moment.latents.detach().requires_grad_()
-                noise = self.predict(latents, moment.timestep)
-                clean = clean_of(latents, noise, moment.abar)
+                clean = clean_of(latents, noise + pushed, moment.abar)
                 push, values = self.push(clean, replace(moment, latents=latents), latents)
-            moment = replace(moment, noise=moment.noise + push)
-        return moment, values
+            pushed = pushed + push
+        self.predict.forget()
+        return replace(moment, noise=moment.noise + pushed), values
 
     def at_clean(self, moment: Moment) -> tuple[Moment, Values]:
         """x0' = x0_hat - sqrt(1 - abar) push, the noise kept: the gradient stops at x0_hat (guided-details 1.7)."""
@@ -72,7 +96,8 @@ class Steering:
             loss, found = aim.objective(pixels, seen, self.content(aim, moment, passed), passed)
             if not found:
                 continue
-            gradient = torch.autograd.grad(loss, leaf, retain_graph=number + 1 < len(self.aims))[0]
+            # More pushes, or other aims, may come through the same graph.
+            gradient = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
             scaled = self.scale(math.sqrt(1 - moment.abar) * gradient, self.force / self.inner)
             push = push + (scaled if aim.share is None else aim.share * scaled)
             values |= found if len(self.aims) == 1 else {f"{name}.{number}": value for name, value in found.items()}
