@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.conftest import smooth_image
+from velatura.app.studio import Studio
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import invert
 from velatura.diffusion.schedules import Levels, add_noise
@@ -16,6 +18,7 @@ from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
 from velatura.models.words import words_inserted
+from velatura.picture import Picture
 
 PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
 needs_recordings = pytest.mark.skipif(not PARITY.is_dir(), reason=f"the recordings in {PARITY} are not here")
@@ -109,3 +112,14 @@ def test_inversion_walks_as_published(folder: LatentBackbone, inversion: dict[st
     with torch.no_grad():
         trajectory = invert(conditional(folder, Condition(inversion["cond"])), inversion["content_latent"], levels)
     assert off(trajectory.start, inversion[f"z.{last}"]) < 1e-4
+
+
+def test_a_style_in_words_is_followed_by_the_clip_beside_the_model() -> None:
+    studio = Studio(str(PARITY / "s2prest/tiny/tiny.ckpt"), "cpu", "fp32")
+    settings = {"steps": 4, "strength": 0.5, "size": 64, "weights": {"clip_patch": 1.0, "clip_dir_patch": 2.0}}
+    content = Picture.of(smooth_image(64, 80), "content")
+    words, others = (
+        studio.stylize(content, f"text:{text}", 0, "guided", **settings) for text in ("a painting", "the photo")
+    )
+    assert set(words.scores) == {"clip_patch", "clip_dir_patch"} and words.manifest["image_encoder"].endswith("clip")
+    assert words.picture.tobytes() != others.picture.tobytes()
