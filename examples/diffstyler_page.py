@@ -1,6 +1,6 @@
 """The picture of docs/diffstyler.md: content, mask from a box, two styles, the cup alone, cup and table, everywhere.
 
-python examples/diffstyler_page.py [OUT]   (offline, about five minutes on two cores)
+python examples/diffstyler_page.py [OUT]   (offline, about two minutes on two cores)
 """
 
 from __future__ import annotations
