@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--random-sd", action="store_true")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--apart", type=int, default=50, help="evaluations between the lengths of ours that are tried")
     parser.add_argument("--checked", type=int, default=32, help="noised views that the loss is checked on")
     asked = parser.parse_args()
     backbone = random_stable_diffusion() if asked.random_sd else load_latent_backbone(asked.model, dtype="fp32")
@@ -149,13 +150,14 @@ def main() -> None:
 
     settings, everything = S2PreST(), torch.ones_like(pixels[:, :1])
     started, views_drawn = time.perf_counter(), torch.Generator().manual_seed(0)
-    views = make_views(pixels, everything, settings.fit_views, side // 2, backbone, views_drawn)
-    encoding = time.perf_counter() - started
     start = warm_start(settings, seen[:1], backbone)
-    loss, steps, batch = check(start), 0, pace(settings, start)[1]
+    _, batch, view_side = pace(settings, start, side)
+    views = make_views(pixels, everything, settings.fit_views, view_side, backbone, views_drawn)
+    encoding = time.perf_counter() - started
+    loss, steps = check(start), 0
     print(f"ours: {loss:.5f} before", flush=True)
     while loss > target and steps * batch < theirs:
-        steps += max(1, asked.every // batch // 2)
+        steps += max(1, asked.apart // batch)
         short, started = replace(settings, fit_steps=steps, fit_check=steps), time.perf_counter()
         loss = check(optimise(short, start, views, backbone, Silent(), None, "")[0])
         print(f"  {steps * batch} evaluations: {loss:.5f}", flush=True)
@@ -163,7 +165,7 @@ def main() -> None:
     encoding += time.perf_counter() - started
     print(
         f"to reach {target:.5f}: the published recipe {theirs} evaluations at {side} px, {their_seconds:.0f} s; ours "
-        f"{evaluations} at {side // 2} px, {encoding:.0f} s with encoding {len(views)} views and checking"
+        f"{evaluations} at {view_side} px, {encoding:.0f} s with encoding {len(views)} views and checking"
     )
 
 

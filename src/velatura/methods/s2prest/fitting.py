@@ -25,8 +25,9 @@ KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixe
 CHECKED = 16  # noised views that the loss is checked on
 LEAST_SEEN = 0.3  # of a view must be inside the mask
 MOMENTUM = 0.9
-# Rate and views a step: careful where the model's own word is the start; far and often where any word is.
-FROM_OWN_WORD, FROM_ANY_WORD = (0.05, 8), (0.5, 1)
+# Rate, views a step, and their side as a share of the native size: careful where the model's own word is the start;
+# far, often and on what the model knows best where any word is.
+FROM_OWN_WORD, FROM_ANY_WORD = (0.05, 8, 0.5), (1.0, 1, 1.0)
 WARM_TOKEN = "painting"  # the word that a model without picture words starts from
 
 
@@ -35,7 +36,8 @@ class FitSettings:
     """Settings of a fit.
 
     ``vectors`` is the number of tokens of a style, ``fit_steps`` the most optimiser steps, of ``fit_batch`` views
-    each, drawn from ``fit_views`` crops of short side ``fit_size`` pixels (0: half the model's native size).
+    each, drawn from ``fit_views`` crops of short side ``fit_size`` pixels (0: half the model's native size, or all of
+    it where the model has no word of its own to start from).
     ``fit_rate`` is the first step's length relative to the starting word's rms; it and ``fit_batch`` follow from
     what the fit starts from where they are 0. Every ``fit_check`` steps the loss on fixed noised views is taken; the
     fit stops when it fell by less than ``fit_plateau`` (a share of it) over ``fit_patience`` checks. ``fit_spread``
@@ -163,7 +165,7 @@ def optimise(
     check_noise = torch.randn(checked.latents.shape, generator=fixed).to(backbone.device)
 
     weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
-    relative, batch = pace(settings, start)
+    relative, batch, _ = pace(settings, start, backbone.native_size)
     rate = relative * start.bias.square().mean().sqrt().item()
     # Both are scaled alike by the word's gradient g: b moves by g, and W, whose gradient is g e^T, by g e^T / |e|^2,
     # so that either moves a word as far. One scale for all entries: where the word hardly matters it hardly moves.
@@ -214,10 +216,13 @@ def optimise(
     return best, curve
 
 
-def pace(settings: FitSettings, start: WordMap) -> tuple[float, int]:
-    """The first step's relative length and the views of each step, by what the fit starts from where not set."""
-    rate, batch = FROM_OWN_WORD if start.weight.any() else FROM_ANY_WORD
-    return settings.fit_rate or rate, settings.fit_batch or batch
+def pace(settings: FitSettings, start: WordMap, native_size: int) -> tuple[float, int, int]:
+    """The first step's relative length, the views of each step and their side in pixels, by what the fit starts from
+    where not set.
+    """
+    rate, batch, share = FROM_OWN_WORD if start.weight.any() else FROM_ANY_WORD
+    side = settings.fit_size or max(128, int(share * native_size))
+    return settings.fit_rate or rate, settings.fit_batch or batch, side
 
 
 def plateaued(losses: Sequence[float], share: float, patience: int) -> bool:
@@ -248,15 +253,15 @@ def fit_word(
         mean = (pixels * counts).sum((2, 3), keepdim=True) / counts.sum()
         pixels = pixels * counts + mean * (1 - counts)
     generator = torch.Generator().manual_seed(settings.fit_seed)
-    side = settings.fit_size or max(128, backbone.native_size // 2)
-    side = max(1, round(side / backbone.multiple)) * backbone.multiple
-    views = make_views(pixels, counts, settings.fit_views, side, backbone, generator)
     with torch.no_grad():
         seen = backbone.see(pixels)
+    start = warm_start(settings, seen, backbone)
+    side = pace(settings, start, backbone.native_size)[2]
+    side = max(1, round(side / backbone.multiple)) * backbone.multiple
+    views = make_views(pixels, counts, settings.fit_views, side, backbone, generator)
     own = fit_settings(settings, FitSettings)
     belongs = fit_identity(picture, mask, backbone, own)
     before = backbone.evaluations
-    start = warm_start(settings, seen, backbone)
     word_map, curve = optimise(settings, start, views, backbone, progress, checkpoint, belongs)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
