@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from velatura.errors import SettingError
 from velatura.losses.base import Targets, View
 from velatura.losses.crops import Crop, cut, drawn_crops
-from velatura.losses.eyes import PATCH_AREA, PATCH_SIDE, SIDE, WHOLE_AREA, Eyes, Goal
+from velatura.losses.eyes import PATCH_AREA, PATCH_SIDE, SIDE, WHOLE_AREA, Eyes, Goal, Lead
 
 POOL = 24  # crops of one run, whose content is seen once
 WHOLE_VIEWS, PATCH_VIEWS = 2, 6  # of them in each step
@@ -46,10 +46,14 @@ class _Clip:
         if targets.eyes is None or targets.goal is None:
             raise SettingError("The CLIP losses need an image encoder, and there is none here.")
         self.eyes: Eyes = targets.eyes
-        self.goal: Goal = targets.goal
+        self.lead = self.of_goal(targets.goal)
         self.draws, self.picture = targets.draws, targets.content.pixels
         self.crops: list[Crop] = drawn_crops(POOL, self.area, self.draws)
         self._seen: dict[int, Tensor] = {}
+
+    def of_goal(self, goal: Goal) -> Lead:
+        """The part of the goal that is for views of this kind."""
+        return goal.whole
 
     def drawn(self) -> list[int]:
         """Which of the pool's crops this step looks at."""
@@ -68,28 +72,28 @@ class _Clip:
         return torch.cat([self._seen[index] for index in chosen])
 
 
+class _Patches(_Clip):
+    """Small views: texture, hardly objects."""
+
+    area, side, views = PATCH_AREA, PATCH_SIDE, PATCH_VIEWS
+
+    def of_goal(self, goal: Goal) -> Lead:
+        return goal.patch
+
+
 class GlobalClip(_Clip):
     """Spherical distance of the whole picture's views to the style's."""
 
     name = "clip"
 
     def __call__(self, view: View, content: View) -> Tensor:
-        return spherical_distance(self.embedded(view.pixels, self.drawn()), self.target).mean()
-
-    @property
-    def target(self) -> Tensor:
-        return self.goal.whole
+        return spherical_distance(self.embedded(view.pixels, self.drawn()), self.lead.embedding).mean()
 
 
-class PatchClip(GlobalClip):
-    """Spherical distance of small patches to the style's: texture, hardly objects."""
+class PatchClip(_Patches, GlobalClip):
+    """The same of small patches."""
 
     name = "clip_patch"
-    area, side, views = PATCH_AREA, PATCH_SIDE, PATCH_VIEWS
-
-    @property
-    def target(self) -> Tensor:
-        return self.goal.patch
 
 
 class DirectionalClip(_Clip):
@@ -100,19 +104,10 @@ class DirectionalClip(_Clip):
     def __call__(self, view: View, content: View) -> Tensor:
         chosen = self.drawn()
         moved = self.embedded(view.pixels, chosen) - self.of_content(chosen)
-        return directional_distance(moved, self.direction).mean()
-
-    @property
-    def direction(self) -> Tensor:
-        return self.goal.whole_direction
+        return directional_distance(moved, self.lead.direction).mean()
 
 
-class PatchDirectionalClip(DirectionalClip):
-    """The same on small patches."""
+class PatchDirectionalClip(_Patches, DirectionalClip):
+    """The same of small patches."""
 
     name = "clip_dir_patch"
-    area, side, views = PATCH_AREA, PATCH_SIDE, PATCH_VIEWS
-
-    @property
-    def direction(self) -> Tensor:
-        return self.goal.patch_direction

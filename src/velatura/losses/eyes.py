@@ -25,13 +25,19 @@ class Eyes(Protocol):
 
 
 @dataclass(frozen=True)
-class Goal:
-    """Where the CLIP losses lead: embeddings (1, E) for whole views and for patches, and directions (1, E)."""
+class Lead:
+    """Where one kind of view is led: an embedding (1, E), and the direction (1, E) that leads there."""
 
-    whole: Tensor
-    patch: Tensor
-    whole_direction: Tensor
-    patch_direction: Tensor
+    embedding: Tensor
+    direction: Tensor
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where the CLIP losses lead ``whole`` views, and where ``patch``es."""
+
+    whole: Lead
+    patch: Lead
 
 
 def destyled(pixels: Tensor) -> Tensor:
@@ -54,10 +60,11 @@ def goal_of_picture(picture: Tensor, eyes: Eyes, generator: torch.Generator) -> 
         for image in (picture, plain):
             means.append(torch.cat([eyes(cut(image, part, side)) for part in parts]).mean(0, keepdim=True))
     whole, whole_plain, patch, patch_plain = means
-    return Goal(whole, patch, whole - whole_plain, patch - patch_plain)
+    return Goal(Lead(whole, whole - whole_plain), Lead(patch, patch - patch_plain))
 
 
 @torch.no_grad()
 def goal_of_text(wanted: Tensor, given: Tensor) -> Goal:
     """Text embeddings (1, E) as a goal; directions lead from ``given`` to ``wanted``."""
-    return Goal(wanted, wanted, wanted - given, wanted - given)
+    lead = Lead(wanted, wanted - given)
+    return Goal(lead, lead)

@@ -19,7 +19,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-BESIDE = "put CLIP's files into a folder named 'clip' beside the model"
+BESIDE = "connect once, or put CLIP's files into a folder named 'clip' beside the model"
 
 
 def clip_image_encoder(model: str, device: torch.device) -> ClipEyes:
@@ -40,7 +40,7 @@ class ClipEyes:
         self.source = place
         from transformers import CLIPVisionModelWithProjection
 
-        self.network: Any = pretrained(CLIPVisionModelWithProjection, place, BESIDE)
+        self.network: Any = pretrained(CLIPVisionModelWithProjection.from_pretrained, place, BESIDE)
         self.network.to(device).requires_grad_(False).eval()
         self.device = device
 
@@ -64,8 +64,8 @@ class ClipEyes:
         """The projected, L2-normalised embeddings (B, E) of texts, by the text tower of the same CLIP."""
         from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-        tower = pretrained(CLIPTextModelWithProjection, self.source, BESIDE).to(self.device).eval()
-        tokenizer = pretrained(CLIPTokenizer, self.source, BESIDE)
+        tower = pretrained(CLIPTextModelWithProjection.from_pretrained, self.source, BESIDE).to(self.device).eval()
+        tokenizer = pretrained(CLIPTokenizer.from_pretrained, self.source, BESIDE)
         tokens = tokenizer(list(prompts), padding=True, return_tensors="pt").to(self.device)
         with torch.no_grad():
             return F.normalize(tower(**tokens).text_embeds.float(), dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from velatura.errors import ModelError
 from velatura.models.adm_checkpoint import SHAPE_FILE, load_adm
 from velatura.models.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.devices import choose_device, choose_dtype
+from velatura.models.hub import pretrained
 from velatura.models.latent import LatentBackbone
 from velatura.models.pixel import PixelBackbone
 from velatura.models.quiet import quiet
@@ -93,17 +95,8 @@ def _from_hub(place: str, dtype: torch.dtype) -> Any:
     if place in GONE:
         log.warning("%s was removed from the hub: using its living copy %s.", place, GONE[place])
         place = GONE[place]
-    try:
-        return _load(place, dtype, local_files_only=True)
-    except (OSError, ValueError):
-        pass  # Not in the cache, or not whole: ask the hub.
-    try:
-        return _load(place, dtype)
-    except Exception as error:
-        raise ModelError(
-            f"The model {place} is not in the cache and the hub could not give it ({type(error).__name__}): "
-            "check the name and the connection, or use --model house, which needs no network."
-        ) from None
+    advice = "check the name and the connection, or use --model house, which needs no network"
+    return pretrained(partial(_load, dtype=dtype), place, advice)
 
 
 def _check(pipeline: Any, model: str) -> None:

@@ -24,7 +24,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def _sam2() -> Any:
     from transformers import Sam2Model
 
-    return pretrained(Sam2Model, SAM2, "leave out sam2: and cut without a network").eval()
+    return pretrained(
+        Sam2Model.from_pretrained, SAM2, "connect once, or leave out sam2: and cut without a network"
+    ).eval()
 
 
 def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:

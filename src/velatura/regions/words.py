@@ -21,9 +21,9 @@ FOUND = 0.4  # probability from which a pixel belongs to the thing
 def _clipseg() -> tuple[Any, Any]:
     from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-    otherwise = "say where with box:x0,y0,x1,y1 or point:x,y"
-    model = pretrained(CLIPSegForImageSegmentation, CLIPSEG, otherwise).eval()
-    return pretrained(CLIPSegProcessor, CLIPSEG, otherwise), model
+    advice = "connect once, or say where with box:x0,y0,x1,y1 or point:x,y"
+    model = pretrained(CLIPSegForImageSegmentation.from_pretrained, CLIPSEG, advice).eval()
+    return pretrained(CLIPSegProcessor.from_pretrained, CLIPSEG, advice), model
 
 
 @torch.no_grad()

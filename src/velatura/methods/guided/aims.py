@@ -26,13 +26,14 @@ PLAIN_TEXT = "Photo"  # what a text-guided direction leads away from (ZeCon's de
 @dataclass(frozen=True)
 class Aim:
     """An objective, the content as it sees it, where it acts: (1, 1, h, w) in 0..1, or None for everywhere; and when:
-    the part (from, to) of the run, in 0..1.
+    the part (from, to) of the run, in 0..1. ``eyes`` names the image encoder, where a loss has one.
     """
 
     objective: Objective
     content: View
     share: Tensor | None = None
     span: tuple[float, float] = (0.0, 1.0)
+    eyes: str = ""
 
 
 def statistics_of(style: Style, device: torch.device) -> StyleStatistics | None:
@@ -69,7 +70,8 @@ def aim_at(
     with torch.no_grad():
         targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws)
         objective = make_objective(weights, targets, spans, backbone.encoded)
-        return Aim(objective, objective.view(pixels, latents, objective.terms), share, span)
+        seen = objective.view(pixels, latents, objective.terms)
+        return Aim(objective, seen, share, span, eyes.source if eyes else "")
 
 
 def style_pixels(style: Style, device: torch.device) -> Tensor | None:

@@ -232,11 +232,10 @@ class Guided:
             layers = {f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)}
         settings = {**asdict(self), "weights": dict(self.weights), "spans": dict(self.spans)}
         made = manifest_of(self.name, settings, content, regions[0].style, backbone, seed, working)
-        eyes = {term.loss.eyes.source for aim in aims for term in aim.objective.terms if hasattr(term.loss, "eyes")}
         manifest = {
             **made,
             "features": aims[0].objective.trunk.source,
-            "image_encoder": ", ".join(sorted(eyes)),
+            "image_encoder": aims[0].eyes,  # one model, one encoder, whatever the region
             "regions": described(regions),
         }
         return Stylization(picture, content.alpha, layers, values, manifest)

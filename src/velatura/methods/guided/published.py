@@ -14,7 +14,7 @@ from torch import Tensor
 from velatura.diffusion.ancestral import AncestralSchedule, rounded_index, white
 from velatura.diffusion.schedules import steps_of_strength
 from velatura.errors import SettingError
-from velatura.losses import View
+from velatura.losses import Term, View
 from velatura.losses.clip import GlobalClip, PatchClip
 from velatura.losses.range import OutOfRange, out_of_range
 from velatura.methods.guided.aims import Aim
@@ -94,7 +94,7 @@ def guidance(
         for name in (name for name in ORDER if name in terms):
             content = aim.content
             if name not in UNNOISED:
-                content = noised_content(pixels, share, schedule, at, aim, terms[name].loss.encodes, generator)
+                content = noised_content(pixels, share, schedule, at, aim, terms[name], generator)
             value = terms[name].loss(view, content)
             total, values[name] = total + terms[name].weight * value, value.item()
         if OutOfRange.name in terms:
@@ -112,10 +112,10 @@ def noised_content(
     schedule: AncestralSchedule,
     at: int,
     aim: Aim,
-    encodes: bool,
+    term: Term,
     generator: torch.Generator,
 ) -> View:
-    """y_in: the source mixed with a freshly noised copy of itself."""
+    """y_in, as one loss sees it: the source mixed with a freshly noised copy of itself."""
     noise = white(pixels.shape, generator).to(pixels)
     seen = share * pixels + (1 - share) * schedule.noised(pixels, noise, at)
-    return aim.objective.view(seen, seen, tuple(t for t in aim.objective.terms if t.loss.encodes or not encodes))
+    return aim.objective.view(seen, seen, (term,))
