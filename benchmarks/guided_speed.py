@@ -23,6 +23,7 @@ from velatura.diffusion.sampling import Moment
 from velatura.diffusion.schedules import add_noise
 from velatura.losses import clip
 from velatura.losses.statistics import style_statistics
+from velatura.memory import Memory
 from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import style_pixels
 from velatura.methods.guided.sizing import usual_sizing
@@ -77,7 +78,7 @@ class Scene:
 
     def steering(self) -> Steering:
         """Everything that is computed once for a picture."""
-        aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0)
+        aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0, Memory())
         return Steering(
             self.backbone,
             Traced(self.predict),

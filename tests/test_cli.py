@@ -269,7 +269,8 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
         "Unknown preset 'none'": ["--style", style, "--preset", "none"],
         "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],
         "must lie in 0-1 and rise": ["--style", style, "--loss", "gram=1@0.9-0.2"],
-        "needs an ADM": ["--style", style, "--set", "compat=original"],
+        "needs an ADM": ["--style", style, "--preset", "zecon-original"],
+        "which has no loss mse, vgg, gram": ["--style", style, "--set", "compat=original"],
     }
     for sentence, wrong in sentences.items():
         out.unlink(missing_ok=True)

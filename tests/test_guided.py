@@ -81,7 +81,7 @@ def test_one_steered_step_lowers_the_loss(gradient: str, look: str) -> None:
         latents = backbone.encode(pixels)
         predict = QUICK.predictor(regions, shares, backbone)
         moment = Moment(0, 200, float(backbone.alphas_cumprod[200]), latents, predict(latents, 200))
-    (aim,) = QUICK.aims(pixels, latents, regions, shares, backbone, 0)
+    (aim,) = QUICK.aims(pixels, latents, regions, shares, backbone, 0, Memory())
     steering = Steering(backbone, Traced(predict), [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
     moved, _ = (steering.at_clean if gradient == "x0" else steering.through_unet)(moment)
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_the_blend_of_the_content_itself_is_no_content_distance() -> None:
     method = dataclasses.replace(QUICK, weights={"mse": 1.0, "vgg": 1.0, "zecon": 0.0})
     with torch.no_grad():
         latents, noise = backbone.encode(pixels), torch.randn(1, 8, 9, 12)
-        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 9, 12), backbone, 0)
+        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
         moment = Moment(0, 400, 0.3, add_noise(latents, noise, 0.3), noise)
         steering = Steering(
             backbone, Traced(lambda x, t: noise), [aim], latents, LOOKS["blend"], SCALES["raw"], 1.0, 1, 4
@@ -287,3 +287,20 @@ def test_settings_outside_their_range_are_refused(wrong: dict) -> None:
 def test_a_prompt_without_the_placeholder_needs_no_word() -> None:
     plain = dataclasses.replace(QUICK, prompt="a painting")
     assert not np.array_equal(result(plain), result(QUICK))
+
+
+@pytest.mark.parametrize("corrections", [0, 1])
+def test_a_sweep_repeats_neither_the_inversion_nor_what_is_made_of_the_style(corrections: int) -> None:
+    backbone, memory, spent = tiny_house(), Memory(), {True: 0, False: 0}
+    weights = {"texture": 1.0, "palette": 1.0}
+    for strength in (1.0, 0.5):
+        method = dataclasses.replace(QUICK, strength=strength, corrections=corrections, weights=weights)
+        made = {}
+        for remembered in (True, False):
+            before = backbone.evaluations
+            kept = memory if remembered else Memory()
+            made[remembered] = method.stylize([CONTENT], [Region(fitted())], backbone, 0, Silent(), kept)[0].picture
+            spent[remembered] += backbone.evaluations - before
+        assert np.array_equal(np.asarray(made[True]), np.asarray(made[False]))
+    assert spent[False] - spent[True] == 3 + corrections  # of the three steps that both walk up
+    assert memory.hits == 3  # the inversion, the textures, the palette

@@ -18,16 +18,16 @@ from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
 from velatura.losses.wasserstein import sliced_wasserstein, unit_directions
 from velatura.losses.zecon import drawn_positions, patch_contrast, patch_nce, unit
-from velatura.models.perceptual import HED, LAYERS, VGG16Trunk, hed_trunk
+from velatura.models.perceptual import HED, VGGTrunk, hed_trunk
 
 
 @pytest.fixture(scope="module")
-def trunk() -> VGG16Trunk:
+def trunk() -> VGGTrunk:
     torch.manual_seed(0)
-    return VGG16Trunk("random", HED).requires_grad_(False)
+    return VGGTrunk("random", HED).requires_grad_(False)
 
 
-def targets(trunk: VGG16Trunk) -> Targets:
+def targets(trunk: VGGTrunk) -> Targets:
     content, style = smooth_pixels(seed=0), smooth_pixels(seed=1)
     return Targets(
         View(content), style_statistics(style, trunk), style, trunk, Stand(), goal_of_picture(style, Stand(), draws())
@@ -58,7 +58,7 @@ def seen(objective: Objective, pixels: Tensor) -> View:
     return objective.view(pixels, pixels, objective.terms)
 
 
-def value(name: str, trunk: VGG16Trunk, pixels: Tensor) -> Tensor:
+def value(name: str, trunk: VGGTrunk, pixels: Tensor) -> Tensor:
     """One loss of a picture against the usual content and style."""
     objective = make_objective({name: 1.0}, targets(trunk), encoder=encoder)
     return objective(pixels, pixels, seen(objective, smooth_pixels(seed=0)))[0]
@@ -81,13 +81,13 @@ def test_gram_ignores_places_and_units() -> None:
 
 
 @pytest.mark.parametrize("name", ["gram", "colour", "texture", "palette"])
-def test_a_style_has_no_style_distance_to_itself(trunk: VGG16Trunk, name: str) -> None:
+def test_a_style_has_no_style_distance_to_itself(trunk: VGGTrunk, name: str) -> None:
     style = smooth_pixels(seed=1)
     assert value(name, trunk, style).item() < 1e-6 < value(name, trunk, smooth_pixels(seed=2)).item()
 
 
 @pytest.mark.parametrize("name", ["mse", "mse_rgb", "vgg", "vgg_shallow"])
-def test_a_content_has_no_content_distance_to_itself(trunk: VGG16Trunk, name: str) -> None:
+def test_a_content_has_no_content_distance_to_itself(trunk: VGGTrunk, name: str) -> None:
     content = smooth_pixels(seed=0)
     assert value(name, trunk, content).item() < 1e-9 < value(name, trunk, smooth_pixels(seed=2)).item()
 
@@ -112,7 +112,7 @@ def test_transported_colours_have_the_wanted_moments_and_no_share_changes_nothin
     assert torch.equal(transport_colours(pixels, *wanted, share=0.0), pixels)
 
 
-def test_colour_loss_of_a_shift_is_its_square_and_of_the_palette_its_mean_projection(trunk: VGG16Trunk) -> None:
+def test_colour_loss_of_a_shift_is_its_square_and_of_the_palette_its_mean_projection(trunk: VGGTrunk) -> None:
     style = smooth_pixels(seed=1)
     assert value("colour", trunk, style + 0.1).item() == pytest.approx(3 * 0.01, rel=1e-3)
     cloud, directions = torch.randn(3, 500), unit_directions(16, 3, draws())
@@ -127,7 +127,7 @@ def test_sliced_wasserstein_ignores_order_and_number() -> None:
     assert sliced_wasserstein(cloud.repeat(1, 2), cloud, directions).item() < 0.02
 
 
-def test_pixel_loss_sees_light_and_not_colour(trunk: VGG16Trunk) -> None:
+def test_pixel_loss_sees_light_and_not_colour(trunk: VGGTrunk) -> None:
     content = smooth_pixels(seed=0)
     assert value("mse", trunk, content + 0.1).item() == pytest.approx(0.01, rel=1e-4)
     tinted = content + torch.tensor([0.114, 0, -0.299])[:, None, None]
@@ -135,12 +135,12 @@ def test_pixel_loss_sees_light_and_not_colour(trunk: VGG16Trunk) -> None:
     assert value("mse_rgb", trunk, tinted).item() == pytest.approx((0.114**2 + 0.299**2) / 3, rel=1e-4)
 
 
-def test_range_loss_counts_only_what_is_outside(trunk: VGG16Trunk) -> None:
+def test_range_loss_counts_only_what_is_outside(trunk: VGGTrunk) -> None:
     assert value("range", trunk, torch.ones(1, 3, 64, 64)).item() == 0
     assert value("range", trunk, torch.full((1, 3, 64, 64), 1.5)).item() == pytest.approx(0.25)
 
 
-def test_total_variation_of_a_ramp_is_its_slope(trunk: VGG16Trunk) -> None:
+def test_total_variation_of_a_ramp_is_its_slope(trunk: VGGTrunk) -> None:
     ramp = (torch.arange(64) * 0.01).expand(1, 3, 64, 64)
     assert value("tv", trunk, ramp).item() == pytest.approx(0.01, rel=1e-4)
     assert value("tv", trunk, 0 * ramp).item() == 0
@@ -189,7 +189,7 @@ def test_destyling_takes_colour_and_detail() -> None:
     assert torch.equal(plain[:, 0], plain[:, 2]) and plain.std() < 0.3
 
 
-def test_a_loss_counts_only_in_its_span(trunk: VGG16Trunk) -> None:
+def test_a_loss_counts_only_in_its_span(trunk: VGGTrunk) -> None:
     objective = make_objective({"mse": 1.0, "tv": 1.0}, targets(trunk), {"tv": (0.5, 1.0)})
     content = smooth_pixels(seed=0)
     early, late = (objective(content, content, seen(objective, content), passed)[1] for passed in (0.2, 0.7))
@@ -198,14 +198,14 @@ def test_a_loss_counts_only_in_its_span(trunk: VGG16Trunk) -> None:
         make_objective({"mse": 1.0}, targets(trunk), {"mse": (0.7, 0.2)})
 
 
-def test_a_style_in_words_has_no_picture_to_compare_with(trunk: VGG16Trunk) -> None:
+def test_a_style_in_words_has_no_picture_to_compare_with(trunk: VGGTrunk) -> None:
     bare = Targets(View(smooth_pixels()), None, None, trunk)
     for name in ("gram", "colour", "palette", "texture"):
         with pytest.raises(SettingError, match=f"loss {name} needs a style picture"):
             make_objective({name: 1.0}, bare)
 
 
-def test_objective_is_the_weighted_sum_and_skips_zeros(trunk: VGG16Trunk) -> None:
+def test_objective_is_the_weighted_sum_and_skips_zeros(trunk: VGGTrunk) -> None:
     wanted = {"mse": 2.0, "gram": 0.5, "colour": 0.0, "vgg": 1.0, "range": 3.0}
     objective = make_objective(wanted, targets(trunk))
     content, pixels = smooth_pixels(seed=0), smooth_pixels(seed=2)
@@ -216,25 +216,26 @@ def test_objective_is_the_weighted_sum_and_skips_zeros(trunk: VGG16Trunk) -> Non
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_every_loss_has_a_gradient(trunk: VGG16Trunk, name: str) -> None:
+def test_every_loss_has_a_gradient(trunk: VGGTrunk, name: str) -> None:
     pixels = (1.2 * smooth_pixels(seed=3)).requires_grad_()
     value(name, trunk, pixels).backward()
     assert pixels.grad is not None and pixels.grad.isfinite().all() and pixels.grad.abs().sum() > 0
 
 
-def test_bad_weights_are_named(trunk: VGG16Trunk) -> None:
+def test_bad_weights_are_named(trunk: VGGTrunk) -> None:
     with pytest.raises(SettingError, match=r"Unknown loss 'beauty'.*gram"):
         make_objective({"beauty": 1}, targets(trunk))
     with pytest.raises(SettingError, match="negative"):
         make_objective({"gram": -1}, targets(trunk))
 
 
-def test_trunk_layers_have_vgg16s_shapes(trunk: VGG16Trunk) -> None:
+def test_trunk_layers_have_vgg16s_shapes(trunk: VGGTrunk) -> None:
     shapes = {
-        layer: tuple(value.shape[1:]) for layer, value in trunk.features(torch.zeros(1, 3, 32, 32), LAYERS).items()
+        layer: tuple(value.shape[1:])
+        for layer, value in trunk.features(torch.zeros(1, 3, 32, 32), trunk.layers).items()
     }
     assert shapes["relu1_2"] == (64, 32, 32) and shapes["relu3_3"] == (256, 8, 8) and shapes["relu5_3"] == (512, 2, 2)
-    with pytest.raises(ValueError, match="Unknown VGG16 layers"):
+    with pytest.raises(ValueError, match="Unknown VGG layers"):
         trunk.features(torch.zeros(1, 3, 32, 32), ("relu9_9",))
 
 

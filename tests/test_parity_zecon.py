@@ -1,24 +1,28 @@
-"""ZeCon's losses against the values and gradients of the published code.
+"""ZeCon's losses against the values and gradients of the published code, each under its recorded warps.
 
-Not compared: the published warps of the CLIP losses, which ours do not copy (they fill 58 % of a view with gray), and
-ZeCon over the three finer maps, whose network's weights are not among the recordings.
+Not compared: ZeCon over the three finer maps, whose network's weights are not among the recordings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from tests.test_parity_adm import GUIDED, needs_recordings
+from velatura.losses import Targets, View, published
 from velatura.losses.clip import directional_distance, spherical_distance
+from velatura.losses.eyes import published_goal_of_text
+from velatura.losses.published import PUBLISHED_LOSSES, PublishedVGG, PublishedZeCon
 from velatura.losses.range import out_of_range
-from velatura.losses.vgg import feature_distance
-from velatura.losses.zecon import patch_nce, unit
+from velatura.losses.warps import Box, Warps, patches
+from velatura.losses.zecon import patch_contrast, patch_nce, unit
+from velatura.models.clip import ClipEyes
+from velatura.models.perceptual import UNSHIFTED, VGGTrunk, with_published_weights
 
 pytestmark = needs_recordings
 
@@ -86,18 +90,102 @@ def test_directional_distance() -> None:
     agrees(name, directional_distance(x - y, given - wanted), x)
 
 
-@pytest.mark.parametrize("name", ["clip_global_loss", "clip_global_patch_loss"])
-def test_global_clip_losses_of_recorded_embeddings(name: str) -> None:
-    seen, wanted = values(f"clip/{name}", "embeds0", "value")
-    ours = spherical_distance(seen, recorded()["clip/text_tgt"]).mean()
-    assert ours.item() == pytest.approx(wanted.item(), rel=1e-5)
+def test_places_are_those_of_numpys_generator() -> None:
+    """The recording seeded numpy with 5; finer maps come first."""
+    maps = [torch.rand(1, 32, side, side, generator=torch.Generator().manual_seed(0)) for side in (64, 32, 16, 4, 2)]
+    seen = View(torch.zeros(1), encoded=tuple(maps))
+    positions = [recorded()[f"zecon/layer{layer}/positions"].long() for layer in range(5)]
+    expected = patch_contrast(maps, maps, positions)
+    assert torch.equal(PublishedZeCon(targets(torch.Generator().manual_seed(5)))(seen, seen), expected)
 
 
-@pytest.mark.parametrize("name", ["clip_dir_loss", "clip_dir_patch_loss"])
-def test_directional_clip_losses_of_recorded_embeddings(name: str) -> None:
-    seen, source, wanted = values(f"clip/{name}", "embeds0", "embeds1", "value")
-    direction = recorded()["clip/text_tgt"] - recorded()["clip/text_src"]
-    assert directional_distance(seen - source, direction).mean().item() == pytest.approx(wanted.item(), rel=1e-5)
+def warps(name: str) -> Iterator[Warps]:
+    """The recorded ones, six copies at a time."""
+    affine, perspective = (recorded()[f"{name}/{kind}_matrix"].view(-1, 6, 3, 3) for kind in ("affine", "persp"))
+    return (Warps(*pair) for pair in zip(affine, perspective, strict=True))
+
+
+def boxes(name: str) -> list[Box]:
+    return [tuple(box) for box in recorded()[f"{name}/crop_x0y0x1y1_inclusive"].int().tolist()]
+
+
+@pytest.mark.parametrize("kind", ["image", "patch"])
+def test_views(kind: str) -> None:
+    name, x = f"aug/{kind}", leaf_of("aug")
+    seen = next(warps(name))(patches(x, boxes(name)) if kind == "patch" else x.expand(6, -1, -1, -1))
+    part, means = values(name, "out_every_4th_pixel", "out_mean_per_copy")
+    assert torch.allclose(seen.mean((1, 2, 3)), means, atol=1e-5)
+    assert torch.allclose(seen[:1, :, ::4, ::4], part, atol=2e-5)
+    if kind == "patch":
+        (gradient,) = torch.autograd.grad(0.5 * seen.square().sum(), x)
+        wanted = recorded()["aug/patch/grad_of_half_sum_out_squared"]
+        assert torch.allclose(gradient, wanted, atol=5e-5 * float(wanted.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> ClipEyes:
+    """The recorded tiny CLIP's image tower, from its original key names through the loader that users' files take."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    state = {key: value.float() for key, value in torch.load(GUIDED / "clip_tiny.pt", weights_only=True).items()}
+    config = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=256,
+        projection_dim=32,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        image_size=224,
+        patch_size=16,
+        hidden_act="quick_gelu",
+    )
+    weights = {
+        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
+        "visual_projection.weight": state["visual.proj"].T.contiguous(),
+    }
+    block, layer = "visual.transformer.resblocks.0", "vision_model.encoder.layers.0"
+    renamed = {
+        "visual.ln_pre": "vision_model.pre_layrnorm",
+        "visual.ln_post": "vision_model.post_layernorm",
+        f"{block}.ln_1": f"{layer}.layer_norm1",
+        f"{block}.ln_2": f"{layer}.layer_norm2",
+        f"{block}.attn.out_proj": f"{layer}.self_attn.out_proj",
+        f"{block}.mlp.c_fc": f"{layer}.mlp.fc1",
+        f"{block}.mlp.c_proj": f"{layer}.mlp.fc2",
+    }
+    for part in ("weight", "bias"):
+        weights |= {f"{new}.{part}": state[f"{old}.{part}"] for old, new in renamed.items()}
+        for name, value in zip("qkv", state[f"{block}.attn.in_proj_{part}"].chunk(3), strict=True):
+            weights[f"{layer}.self_attn.{name}_proj.{part}"] = value
+    model = CLIPVisionModelWithProjection(config)
+    missing = model.load_state_dict(weights, strict=False)
+    assert not missing.unexpected_keys and not [key for key in missing.missing_keys if "position_ids" not in key]
+    folder = tmp_path_factory.mktemp("clip")
+    model.save_pretrained(folder)
+    return ClipEyes(str(folder), torch.device("cpu"))
+
+
+def targets(draws: torch.Generator, eyes: ClipEyes | None = None) -> Targets:
+    goal = published_goal_of_text(recorded()["clip/text_tgt"], recorded()["clip/text_src"])
+    return Targets(View(torch.zeros(1)), None, None, VGGTrunk("none", UNSHIFTED), eyes, goal, draws)
+
+
+@pytest.mark.parametrize("name", ["clip", "clip_patch", "clip_dir", "clip_dir_patch"])
+def test_clip_losses(name: str, eyes: ClipEyes, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {
+        "clip": "clip/clip_global_loss",
+        "clip_patch": "clip/clip_global_patch_loss",
+        "clip_dir": "clip/clip_dir_loss",
+        "clip_dir_patch": "clip/clip_dir_patch_loss",
+    }[name]
+    drawn = warps(entry)
+    monkeypatch.setattr(published, "VIEWS", 6)
+    monkeypatch.setattr(published, "drawn_warps", lambda *_: next(drawn))
+    monkeypatch.setattr(published, "drawn_boxes", lambda *_: boxes(entry))
+    x, y = recorded()["aug/x"].clone().requires_grad_(), recorded()["clip/y"]
+    loss = PUBLISHED_LOSSES[name](targets(torch.Generator(), eyes))(View(x), View(y))
+    agrees(entry, loss, x)
 
 
 def test_range_and_mse() -> None:
@@ -108,17 +196,15 @@ def test_range_and_mse() -> None:
 
 
 def test_vgg_features_and_their_distance() -> None:
-    """The recorded network has VGG19's layers at other widths; ZeCon standardises pixels in [-1, 1] as if in [0, 1]."""
-    weights = {key: value.float() for key, value in torch.load(GUIDED / "vgg_tiny.pt", weights_only=True).items()}
-    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-    def features(pixels: Tensor) -> dict[str, Tensor]:
-        hidden, found = (pixels - mean) / std, {}
-        for number, (index, pooled) in enumerate(((0, False), (2, False), (5, True))):
-            hidden = F.max_pool2d(hidden, 2) if pooled else hidden
-            hidden = F.relu(F.conv2d(hidden, weights[f"{index}.weight"], weights[f"{index}.bias"], padding=1))
-            found[("relu1_1", "relu1_2", "relu2_1")[number]] = hidden
-        return {name: found[name] for name in ("relu1_1", "relu2_1")}
-
-    x = leaf_of("vgg_loss")
-    agrees("vgg_loss", feature_distance(features(x), features(*values("vgg_loss", "y"))), x)
+    """The recorded network has VGG19's layers at other widths."""
+    blocks = ((8, 2), (16, 2), (16, 4), (32, 4), (32, 4))
+    state = {key: value.float() for key, value in torch.load(GUIDED / "vgg_tiny.pt", weights_only=True).items()}
+    trunk = with_published_weights(VGGTrunk("tiny", UNSHIFTED, blocks), state)
+    loss = PublishedVGG(targets(torch.Generator()))
+    x, y = leaf_of("vgg_loss"), recorded()["vgg_loss/y"]
+    ours, theirs = (View(pixels, trunk.features(pixels, loss.layers)) for pixels in (x, y))
+    agrees("vgg_loss", loss(ours, theirs), x)
+    deep = trunk.features(x, ("relu4_1", "relu5_1", "relu5_2"))
+    for layer, value in deep.items():
+        wanted = recorded()[f"vgg_features/{layer.replace('relu', 'conv')}"]
+        assert torch.allclose(value, wanted, atol=1e-4 * float(wanted.abs().max()))

@@ -17,6 +17,7 @@ from velatura.app.cli import app
 from velatura.app.studio import Studio
 from velatura.diffusion.ancestral import AncestralSchedule
 from velatura.errors import ModelError, SettingError
+from velatura.losses import published
 from velatura.memory import Memory
 from velatura.methods import DiffStyler, Guided, S2PreST
 from velatura.methods.guided.published import inverted
@@ -73,10 +74,13 @@ def test_zecon_and_gram_act_on_an_adm() -> None:
     assert set(made.scores) == {"zecon", "gram", "tv"} and all(np.isfinite(list(made.scores.values())))
 
 
-@pytest.mark.parametrize("start", ["noise", "inversion"])
-def test_the_published_loop_runs_and_depends_on_its_seed(start: str) -> None:
+@pytest.mark.parametrize(("start", "sampler"), [("noise", "ddpm"), ("inversion", "ddpm"), ("noise", "ddim")])
+def test_the_published_loop_runs_and_depends_on_its_seed(
+    start: str, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "VIEWS", 2)
     weights = {"mse_rgb": 10.0, "vgg_shallow": 1.0, "zecon": 1.0, "range": 1.0, "clip_patch": 1.0}
-    method = dataclasses.replace(QUICK, compat="original", start=start, weights=weights)
+    method = dataclasses.replace(QUICK, compat="original", start=start, sampler=sampler, weights=weights)
     made = method.stylize([CONTENT], [Region(fitted())], adm(), 1, Silent(), Memory())[0]
     assert made.picture.size == (64, 48) and set(made.scores) == set(weights)
     assert np.array_equal(np.asarray(made.picture), result(method, 1))
@@ -87,7 +91,7 @@ def test_the_published_loop_is_for_adms() -> None:
     from tests.tiny_house import tiny_house
 
     style = QUICK.fit(STYLE, tiny_house(), "style", Silent())
-    method = dataclasses.replace(QUICK, compat="original")
+    method = dataclasses.replace(QUICK, compat="original", weights={"mse_rgb": 1.0})
     with pytest.raises(SettingError, match="needs an ADM"):
         method.stylize([CONTENT], [Region(style)], tiny_house(), 0, Silent(), Memory())
 

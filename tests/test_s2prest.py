@@ -97,8 +97,9 @@ def test_memory_spares_what_a_sweep_repeats() -> None:
         assert np.array_equal(array(remembered), array(alone))
         needed += remembered.scores["unet_evaluations"]
         asked += alone.scores["unet_evaluations"]
-    assert memory.misses == 5  # content, edges, style, the empty text, the inversion
-    assert memory.hits == 10
+    # content, edges, style, their three conditions and that of the empty text, the inversion
+    assert memory.misses == 8
+    assert memory.hits == 16
     assert (asked, needed) == (3 * (1 + 3 + 2), 3 + 2 * (1 + 3 + 2))
 
 

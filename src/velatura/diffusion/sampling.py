@@ -65,7 +65,8 @@ def denoise(
 
     ``sampler`` is a diffusers scheduler (see ``make_sampler``). ``steer`` may return other latents or another
     noise than the predicted one; ``watch`` is called with what the step is then made from. ``eta`` (0 to 1,
-    DDIM only) mixes in fresh noise from ``generator``. With ``run`` 0 the latents come back unchanged.
+    DDIM only) mixes in fresh noise from ``generator``, as DDPM always does. With ``run`` 0 the latents come back
+    unchanged.
     """
     timesteps: Sequence[int] = sampler_steps(sampler, steps, steps if run is None else run)
     exploding = hasattr(sampler, "sigmas") and type(sampler).__name__.startswith("Euler")
@@ -73,7 +74,11 @@ def denoise(
     x = latents
     if exploding and timesteps:
         x = latents * float(sampler.sigmas[begin] ** 2 + 1) ** 0.5
-    stochastic = {"eta": eta, "generator": generator} if type(sampler).__name__ == "DDIMScheduler" else {}
+    draws: dict[str, dict[str, Any]] = {
+        "DDIMScheduler": {"eta": eta, "generator": generator},
+        "DDPMScheduler": {"generator": generator},
+    }
+    stochastic = draws.get(type(sampler).__name__, {})
     for index, timestep in enumerate((progress or Silent()).track(timesteps, "denoising")):
         exact = sampler.timesteps[begin + index]
         preserved = sampler.scale_model_input(x, exact)

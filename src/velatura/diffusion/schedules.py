@@ -79,7 +79,7 @@ def noise_of(latents: Tensor, clean: Tensor, abar: float) -> Tensor:
     return (latents - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
 
 
-SAMPLERS = ("ddim", "dpmsolver++", "unipc", "euler")
+SAMPLERS = ("ddim", "ddpm", "dpmsolver++", "unipc", "euler")
 
 
 def make_sampler(name: str, base: Any) -> Any:
@@ -89,6 +89,7 @@ def make_sampler(name: str, base: Any) -> Any:
     """
     from diffusers import (
         DDIMScheduler,
+        DDPMScheduler,
         DPMSolverMultistepScheduler,
         EulerDiscreteScheduler,
         UniPCMultistepScheduler,
@@ -96,6 +97,7 @@ def make_sampler(name: str, base: Any) -> Any:
 
     classes = {
         "ddim": DDIMScheduler,
+        "ddpm": DDPMScheduler,
         "dpmsolver++": DPMSolverMultistepScheduler,
         "unipc": UniPCMultistepScheduler,
         "euler": EulerDiscreteScheduler,
@@ -111,6 +113,8 @@ def make_sampler(name: str, base: Any) -> Any:
     }
     if name == "ddim":
         config |= {"clip_sample": False, "set_alpha_to_one": False}
+    elif name == "ddpm":
+        config |= {"clip_sample": False}
     return classes[name](**config)
 
 

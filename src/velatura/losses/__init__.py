@@ -55,11 +55,12 @@ def make_objective(
     targets: Targets,
     spans: Mapping[str, tuple[float, float]] | None = None,
     encoder: Encoder | None = None,
+    losses: Mapping[str, Callable[[Targets], Loss]] = LOSSES,
 ) -> Objective:
     """The weighted sum of named losses; those of weight 0 are not computed. Raises what ``check_losses`` does."""
     spans = spans or {}
     check_losses(weights, spans)
-    terms = [Term(LOSSES[name](targets), weight, spans.get(name, ALWAYS)) for name, weight in weights.items() if weight]
+    terms = [Term(losses[name](targets), weight, spans.get(name, ALWAYS)) for name, weight in weights.items() if weight]
     return Objective(tuple(terms), targets.trunk, encoder)
 
 

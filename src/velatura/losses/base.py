@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from velatura.errors import SettingError
 from velatura.losses.eyes import Eyes, Goal
-from velatura.models.perceptual import VGG16Trunk
+from velatura.memory import Memory
+from velatura.models.perceptual import VGGTrunk
 
 Encoder = Callable[[Tensor], tuple[Tensor, ...]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,23 @@ class Targets:
     a style in words has not.
 
     ``eyes`` is the image encoder of the CLIP losses and ``goal`` what they lead to; ``draws`` is where whatever is
-    drawn at random comes from.
+    drawn at random in a run comes from. ``memory`` keeps what was made of the style, known by its ``identity``.
     """
 
     content: View
     statistics: StyleStatistics | None
     picture: Tensor | None
-    trunk: VGG16Trunk
+    trunk: VGGTrunk
     eyes: Eyes | None = None
     goal: Goal | None = None
     draws: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    memory: Memory = field(default_factory=Memory)
+    identity: str = ""
+
+    def once(self, name: str, made: Callable[[torch.Generator], T]) -> T:
+        """What is ``made`` of the style, of draws that are always the same, for as long as ``memory`` keeps it."""
+        key = (name, self.identity, self.trunk.source, str(self.content.pixels.device))
+        return self.memory.recall(key, lambda: made(torch.Generator().manual_seed(0)))
 
     def style_statistics(self, loss: str) -> StyleStatistics:
         """The style's statistics. Raises SettingError, naming the loss, where the style is in words."""
@@ -102,7 +111,7 @@ class Objective:
     """A weighted sum of losses that share one pass through the feature network and one through the encoder."""
 
     terms: tuple[Term, ...]
-    trunk: VGG16Trunk
+    trunk: VGGTrunk
     encoder: Encoder | None = None
 
     def acting(self, passed: float) -> tuple[Term, ...]:

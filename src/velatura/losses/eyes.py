@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
+from torch.nn import functional as F
 
 from velatura.losses.crops import cut, drawn_crops
 
@@ -22,6 +23,10 @@ class Eyes(Protocol):
     source: str
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
+
+    def projected(self, pixels: Tensor) -> Tensor:
+        """The embeddings before they are normalised, of pixels (B, 3, 224, 224)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,12 @@ def goal_of_picture(picture: Tensor, eyes: Eyes, generator: torch.Generator) -> 
     return Goal(Lead(whole, whole - whole_plain), Lead(patch, patch - patch_plain))
 
 
-@torch.no_grad()
 def goal_of_text(wanted: Tensor, given: Tensor) -> Goal:
-    """Text embeddings (1, E) as a goal; directions lead from ``given`` to ``wanted``."""
+    """Text embeddings (1, E) of any length as a goal; directions lead from ``given`` to ``wanted`` on the sphere."""
+    return published_goal_of_text(F.normalize(wanted, dim=-1), F.normalize(given, dim=-1))
+
+
+def published_goal_of_text(wanted: Tensor, given: Tensor) -> Goal:
+    """ZeCon's: the direction between embeddings of any length."""
     lead = Lead(wanted, wanted - given)
     return Goal(lead, lead)

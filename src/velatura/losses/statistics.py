@@ -8,11 +8,11 @@ from torch import Tensor
 from velatura.losses.base import StyleStatistics
 from velatura.losses.colour import colour_moments
 from velatura.losses.gram import STYLE_LAYERS, gram_matrix
-from velatura.models.perceptual import VGG16Trunk
+from velatura.models.perceptual import VGGTrunk
 
 
 @torch.no_grad()
-def style_statistics(pixels: Tensor, trunk: VGG16Trunk) -> StyleStatistics:
+def style_statistics(pixels: Tensor, trunk: VGGTrunk) -> StyleStatistics:
     """Gram matrices and colour moments of a style picture (1, 3, H, W) in [-1, 1]."""
     grams = {layer: gram_matrix(value.float()) for layer, value in trunk.features(pixels, STYLE_LAYERS).items()}
     return StyleStatistics(grams, *colour_moments(pixels))

@@ -49,7 +49,8 @@ class ColourWasserstein:
 
     def __init__(self, targets: Targets) -> None:
         self.draws = targets.draws
-        self.wanted = points_of(targets.style_picture(self.name), self.draws)
+        picture = targets.style_picture(self.name)
+        self.wanted = targets.once(self.name, lambda draws: points_of(picture, draws))
 
     def __call__(self, view: View, content: View) -> Tensor:
         directions = unit_directions(COLOUR_DIRECTIONS, 3, self.draws).to(view.pixels)
@@ -65,9 +66,14 @@ class FeatureWasserstein:
 
     def __init__(self, targets: Targets) -> None:
         self.draws = targets.draws
-        with torch.no_grad():
-            features = targets.trunk.features(targets.style_picture(self.name), self.layers)
-        self.wanted = {layer: points_of(value, self.draws) for layer, value in features.items()}
+        picture = targets.style_picture(self.name)
+
+        @torch.no_grad()
+        def clouds(draws: torch.Generator) -> dict[str, Tensor]:
+            features = targets.trunk.features(picture, self.layers)
+            return {layer: points_of(value, draws) for layer, value in features.items()}
+
+        self.wanted = targets.once(self.name, clouds)
         self.spread = {layer: points.std().clamp(min=1e-6) for layer, points in self.wanted.items()}
 
     def __call__(self, view: View, content: View) -> Tensor:

@@ -44,10 +44,11 @@ class ClipEyes:
         self.network.to(device).requires_grad_(False).eval()
         self.device = device
 
-    def _embedded(self, unit: Tensor) -> Tensor:
-        mean, std = (unit.new_tensor(values)[:, None, None] for values in (MEAN, STD))
-        embeddings: Tensor = self.network((unit - mean) / std).image_embeds
-        return F.normalize(embeddings, dim=-1)
+    def projected(self, pixels: Tensor) -> Tensor:
+        """The projected embeddings (B, E), of any length, of pixels that are CLIP's side already."""
+        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        embeddings: Tensor = self.network(((pixels + 1) / 2 - mean) / std).image_embeds
+        return embeddings
 
     def of_bytes(self, image: Image.Image) -> Tensor:
         """The embedding (1, E) of an RGB image, scaled by Pillow (bicubic) and cut to the middle square."""
@@ -58,19 +59,21 @@ class ClipEyes:
         )
         left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
         cut = np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32)
-        return self._embedded(torch.from_numpy(cut / 255).permute(2, 0, 1)[None].to(self.device))
+        pixels = torch.from_numpy(cut / 127.5 - 1).permute(2, 0, 1)[None].to(self.device)
+        return F.normalize(self.projected(pixels), dim=-1)
 
     def text(self, prompts: Sequence[str]) -> Tensor:
-        """The projected, L2-normalised embeddings (B, E) of texts, by the text tower of the same CLIP."""
+        """The projected embeddings (B, E) of texts, of any length, by the text tower of the same CLIP."""
         from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
         tower = pretrained(CLIPTextModelWithProjection.from_pretrained, self.source, BESIDE).to(self.device).eval()
         tokenizer = pretrained(CLIPTokenizer.from_pretrained, self.source, BESIDE)
         tokens = tokenizer(list(prompts), padding=True, return_tensors="pt").to(self.device)
         with torch.no_grad():
-            return F.normalize(tower(**tokens).text_embeds.float(), dim=-1)
+            embeddings: Tensor = tower(**tokens).text_embeds.float()
+        return embeddings
 
     def __call__(self, pixels: Tensor) -> Tensor:
         side = self.network.config.image_size
         square = F.interpolate(pixels.to(self.device).float(), (side, side), mode="bicubic", antialias=True)
-        return self._embedded((square.clamp(-1, 1) + 1) / 2)
+        return F.normalize(self.projected(square.clamp(-1, 1)), dim=-1)

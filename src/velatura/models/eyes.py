@@ -31,6 +31,10 @@ class EfficientEyes:
         standardised: Tensor = (self.network.features(pixels.to(self.mean.device).float()) - self.mean) / self.std
         return standardised
 
+    def projected(self, pixels: Tensor) -> Tensor:
+        """The same: these are not normalised."""
+        return self(pixels)
+
 
 @lru_cache(maxsize=2)
 def eyes_for(model: str, device: torch.device) -> ClipEyes | EfficientEyes:

@@ -1,17 +1,18 @@
-"""Training of the house autoencoder: the learned residual on top of the block DCT."""
+"""Training of the house autoencoder: the learned residual on top of the block DCT, then a deeper decoder alone."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from velatura.evaluation import psnr
-from velatura.models.house.autoencoder import BLOCK, HouseAutoencoder
+from velatura.models.house.autoencoder import BLOCK, HouseAutoencoder, residuals
 from velatura.models.perceptual import perceptual_trunk
 from velatura.progress import Progress
 from velatura.training.batches import Batches, batch_stream, centre_crops
@@ -35,6 +36,15 @@ class AutoencoderRecipe:
     latent_noise: float = 0.05
     seed: int = 0
     every: int = 250
+
+
+@dataclass(frozen=True)
+class DecoderRecipe(AutoencoderRecipe):
+    """Settings of the decoder's own training: ``more_blocks`` at a quarter of the resolution."""
+
+    more_blocks: int = 6
+    learning_rate: float = 4e-4
+    latent_noise: float = 0.02
 
 
 def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,19 +97,65 @@ class Reconstruction(nn.Module):
         return self.autoencoder.decode(noisy).sample, latents
 
 
+def deepened(finished: HouseAutoencoder, blocks: int) -> HouseAutoencoder:
+    """The same function with ``blocks`` more blocks in its decoder to learn with, and a frozen encoder.
+
+    A denoiser of its latents stays right: nothing it has seen changes.
+    """
+    deeper = copy.deepcopy(finished)
+    parts = list(deeper.decoder)
+    added = residuals(deeper.config.block_out_channels[-2], blocks)
+    deeper.decoder = nn.Sequential(*parts[:-3], *added, *parts[-3:])
+    deeper.register_to_config(decoder_blocks=deeper.config.decoder_blocks + blocks)
+    for part in (deeper, deeper.decoder):
+        part.requires_grad_(part is deeper.decoder)
+    return deeper
+
+
 def train_autoencoder(
     shards: Path, out: Path, recipe: AutoencoderRecipe, resume: bool, progress: Progress
 ) -> HouseAutoencoder:
     """Train on ``shards``, log and checkpoint in ``out``, save the model in ``out/vae`` and return it."""
+    batches = Batches(read_shards(shards, "train"), recipe.seed)
+    torch.manual_seed(recipe.seed)
+    model = HouseAutoencoder()
+    set_coefficient_scale(model, batches.draw(256, SIDE)[0])
+    model = _trained(model, batches, shards, out, recipe, resume, progress)
+    with torch.no_grad():
+        latents = model.encode(batches.draw(64, SIDE)[0].to(model.device)).latent_dist.mode()
+    model.register_to_config(scaling_factor=float(1 / latents.std()))
+    model.save_pretrained(out / "vae", is_main_process=PartialState().is_main_process)
+    return model
+
+
+def train_decoder(
+    finished: HouseAutoencoder, shards: Path, out: Path, recipe: DecoderRecipe, resume: bool, progress: Progress
+) -> HouseAutoencoder:
+    """Deepen the decoder of a ``finished`` autoencoder, train it alone, save the model in ``out/vae`` and return it."""
+    batches = Batches(read_shards(shards, "train"), recipe.seed)
+    torch.manual_seed(recipe.seed)
+    model = _trained(deepened(finished, recipe.more_blocks), batches, shards, out, recipe, resume, progress)
+    model.save_pretrained(out / "vae", is_main_process=PartialState().is_main_process)
+    return model
+
+
+def _trained(
+    model: HouseAutoencoder,
+    batches: Batches,
+    shards: Path,
+    out: Path,
+    recipe: AutoencoderRecipe,
+    resume: bool,
+    progress: Progress,
+) -> HouseAutoencoder:
+    """Train what of ``model`` is not frozen."""
     accelerator = Accelerator(mixed_precision="bf16")
     device = accelerator.device
-    torch.manual_seed(recipe.seed)
-    batches = Batches(read_shards(shards, "train"), recipe.seed)
+    model.to(device, memory_format=torch.channels_last)
     heldout = read_shards(shards, "heldout")
     checks = centre_crops(heldout).to(device) if heldout else None
-    model = HouseAutoencoder().to(device, memory_format=torch.channels_last)
-    set_coefficient_scale(model, batches.draw(256, SIDE)[0].to(device))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=recipe.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
     )
@@ -127,7 +183,7 @@ def train_autoencoder(
         )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        accelerator.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         schedule.step()
         done = step + 1
@@ -143,10 +199,4 @@ def train_autoencoder(
                     "step": done,
                 }
             )
-    with torch.no_grad():
-        latents = model.encode(next(stream)[0].to(device)).latent_dist.mode()
-    model.register_to_config(scaling_factor=float(1 / latents.std()))
-    if accelerator.is_main_process:
-        model.save_pretrained(out / "vae")
-    finished: HouseAutoencoder = model
-    return finished
+    return model

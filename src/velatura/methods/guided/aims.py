@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from velatura.errors import SettingError
-from velatura.losses import CLIP_LOSSES, Objective, StyleStatistics, Targets, View, make_objective
-from velatura.losses.eyes import Goal, goal_of_picture, goal_of_text
+from velatura.losses import CLIP_LOSSES, LOSSES, Loss, Objective, StyleStatistics, Targets, View, make_objective
+from velatura.losses.eyes import Goal, goal_of_picture, goal_of_text, published_goal_of_text
+from velatura.losses.published import PUBLISHED_LOSSES
+from velatura.memory import Memory
 from velatura.models.backbone import Backbone
 from velatura.models.clip import ClipEyes
-from velatura.models.eyes import eyes_for
-from velatura.models.perceptual import perceptual_trunk
+from velatura.models.eyes import EfficientEyes, eyes_for
+from velatura.models.perceptual import VGGTrunk, perceptual_trunk, zecon_trunk
 from velatura.picture import image_to_pixels, plan_size
 from velatura.style import Style
 from velatura.style.mixing import pictures_of
@@ -45,6 +48,19 @@ def statistics_of(style: Style, device: torch.device) -> StyleStatistics | None:
     return StyleStatistics(grams, tensors["colour.mean"], tensors["colour.factor"])
 
 
+@dataclass(frozen=True)
+class Eyesight:
+    """Whose losses they are, the trunk they look through, and how two texts' embeddings become a goal."""
+
+    losses: Mapping[str, Callable[[Targets], Loss]]
+    trunk: Callable[[Backbone], VGGTrunk]
+    goal_of_text: Callable[[Tensor, Tensor], Goal]
+
+
+OURS = Eyesight(LOSSES, lambda backbone: perceptual_trunk(backbone.device, backbone.dtype), goal_of_text)
+ZECONS = Eyesight(PUBLISHED_LOSSES, lambda backbone: zecon_trunk(backbone.device), published_goal_of_text)
+
+
 def aim_at(
     style: Style,
     pixels: Tensor,
@@ -52,24 +68,26 @@ def aim_at(
     weights: Mapping[str, float],
     spans: Mapping[str, tuple[float, float]],
     backbone: Backbone,
-    seed: int,
+    draws: torch.Generator,
+    memory: Memory,
     share: Tensor | None = None,
     span: tuple[float, float] = (0.0, 1.0),
+    ways: Eyesight = OURS,
 ) -> Aim:
     """L = L_content + L_style of the poster for a content (1, 3, H, W) and its latents; everything fixed is done here.
 
     Raises SettingError for a loss that the style has nothing for, ModelError for a text without CLIP.
     """
-    trunk, draws = perceptual_trunk(backbone.device, backbone.dtype), torch.Generator().manual_seed(seed)
-    picture = style_pixels(style, backbone.device)
+    trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device)
     eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
     goal: Goal | None = None
     if eyes is not None:
-        goal = goal_of_picture(picture, eyes, draws) if picture is not None else text_goal(style, eyes)
+        key = ("goal", style.identity, eyes.source, ways.goal_of_text.__name__, str(backbone.device))
+        goal = memory.recall(key, partial(goal_of, style, picture, eyes, ways))
     statistics = statistics_of(style, backbone.device)
     with torch.no_grad():
-        targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws)
-        objective = make_objective(weights, targets, spans, backbone.encoded)
+        targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws, memory, style.identity)
+        objective = make_objective(weights, targets, spans, backbone.encoded, ways.losses)
         seen = objective.view(pixels, latents, objective.terms)
         return Aim(objective, seen, share, span, eyes.source if eyes else "")
 
@@ -83,8 +101,10 @@ def style_pixels(style: Style, device: torch.device) -> Tensor | None:
     return image_to_pixels(image, plan_size(image.size, min(STYLE_SIDE, *image.size), 1).working).to(device)
 
 
-def text_goal(style: Style, eyes: object) -> Goal:
-    """What a style in words leads to. Raises SettingError without CLIP, whose texts they are."""
+def goal_of(style: Style, picture: Tensor | None, eyes: ClipEyes | EfficientEyes, ways: Eyesight) -> Goal:
+    """What a style leads to. Raises SettingError for one in words without CLIP, whose texts they are."""
+    if picture is not None:
+        return goal_of_picture(picture, eyes, torch.Generator().manual_seed(0))
     text = style.card.get("text")
     if not text:
         raise SettingError(f"The style '{style.name}' was kept without its picture: fit it again.")
@@ -93,4 +113,4 @@ def text_goal(style: Style, eyes: object) -> Goal:
             f"A style in words ('{text}') needs CLIP, which is not here: put its files into a folder 'clip' beside the "
             "model, or give a style picture."
         )
-    return goal_of_text(*torch.split(eyes.text([text, PLAIN_TEXT]), 1))
+    return ways.goal_of_text(*torch.split(eyes.text([text, PLAIN_TEXT]), 1))

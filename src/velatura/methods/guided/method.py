@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.diffusion.guidance import classifier_free, composed, conditional
-from velatura.diffusion.inversion import Predict, invert
+from velatura.diffusion.guidance import classifier_free, composed
+from velatura.diffusion.inversion import Predict
+from velatura.diffusion.remembered import remembered_inversion
 from velatura.diffusion.sampling import Moment, denoise, unsteered
 from velatura.diffusion.schedules import add_noise, ddim_levels, make_sampler, steps_of_strength
 from velatura.errors import SettingError
@@ -26,8 +27,8 @@ from velatura.losses.colour import transport_colours
 from velatura.losses.statistics import style_statistics
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of, versions
-from velatura.methods.guided.aims import Aim, aim_at, statistics_of
-from velatura.methods.guided.published import published_run
+from velatura.methods.guided.aims import ZECONS, Aim, aim_at, statistics_of
+from velatura.methods.guided.published import PublishedRun, check_adm, check_published
 from velatura.methods.guided.sizing import usual_sizing
 from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
@@ -56,7 +57,8 @@ class Guided:
     network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
     ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes.
     ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
-    ``inner`` pushes share a step. ``eta`` (0..1, DDIM) mixes in fresh noise: 1 is ancestral (DDPM) sampling.
+    ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
+    "dpmsolver++", "unipc" or "euler".
     ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else
     (less below strength 0.5, so that a small strength is a small change).
     ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
@@ -109,6 +111,8 @@ class Guided:
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
         check_losses(self.weights, self.spans)
+        if self.compat:
+            check_published(self.weights)
         check_size(self.size)
         steps_of_strength(self.steps, self.strength)
 
@@ -162,10 +166,16 @@ class Guided:
         for region in regions:
             region.style.check(self.name, backbone.fingerprint, backbone.name)
         one = self._published if self.compat else self._stylized
-        return [one(content, regions, backbone, seed, progress) for content in contents]
+        return [one(content, regions, backbone, seed, progress, memory) for content in contents]
 
     def _stylized(
-        self, content: Picture, regions: Sequence[Region], backbone: Backbone, seed: int, progress: Progress
+        self,
+        content: Picture,
+        regions: Sequence[Region],
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
     ) -> Stylization:
         """Invert or noise the content, then denoise it under each region's losses and word."""
         sizing = usual_sizing(content.size, self.size, backbone)
@@ -174,7 +184,7 @@ class Guided:
         with torch.no_grad():
             latents = backbone.encode(pixels)
         shares = latent_shares(masks, (latents.shape[2], latents.shape[3])).to(latents)
-        aims = self.aims(pixels, latents, regions, shares, backbone, seed)
+        aims = self.aims(pixels, latents, regions, shares, backbone, seed, memory)
         predict = self.predictor(regions, shares, backbone)
         run = steps_of_strength(self.steps, self.strength)
         steering = Steering(
@@ -201,7 +211,7 @@ class Guided:
         with torch.no_grad():
             result = denoise(
                 steering.predict if wanted and self.gradient == "unet" else predict,
-                self.start_latents(latents, backbone, seed, progress),
+                self.start_latents(latents, backbone, seed, progress, memory),
                 make_sampler(self.sampler, backbone.scheduler),
                 self.steps,
                 run,
@@ -261,11 +271,13 @@ class Guided:
         shares: Tensor,
         backbone: Backbone,
         seed: int,
+        memory: Memory,
     ) -> list[Aim]:
         """What each region's style wants, and where."""
+        drawn = [torch.Generator().manual_seed(seed) for _ in regions]
         return [
-            aim_at(region.style, pixels, latents, self.weights, self.spans, backbone, seed, where, region.span)
-            for region, where in zip(regions, _parts(shares), strict=True)
+            aim_at(region.style, pixels, latents, self.weights, self.spans, backbone, draws, memory, where, region.span)
+            for region, draws, where in zip(regions, drawn, _parts(shares), strict=True)
         ]
 
     def predictor(self, regions: Sequence[Region], shares: Tensor, backbone: Backbone) -> Predict:
@@ -284,30 +296,38 @@ class Guided:
             return backbone.text([""])
         return backbone.text([self.prompt], word if says_word else None)
 
-    def start_latents(self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress) -> Tensor:
+    def start_latents(
+        self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress, memory: Memory
+    ) -> Tensor:
         """The content at the noise level from which ``strength`` of the steps remain."""
-        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(steps_of_strength(self.steps, self.strength))
-        if not len(levels):
+        run = steps_of_strength(self.steps, self.strength)
+        if not run:
             return latents
         if self.start == "noise":
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-            return add_noise(latents, noise, levels.abars[-1])
-        with torch.no_grad():
-            unconditional = conditional(backbone, backbone.text([""]))
-            return invert(unconditional, latents, levels, self.corrections, progress).start
+            return add_noise(latents, noise, ddim_levels(backbone.alphas_cumprod, self.steps).up_to(run).abars[-1])
+        way = (backbone, latents, backbone.text([""]), self.steps, run)
+        return remembered_inversion(*way, self.corrections, memory, progress)
 
     def _published(
-        self, content: Picture, regions: Sequence[Region], backbone: Backbone, seed: int, progress: Progress
+        self,
+        content: Picture,
+        regions: Sequence[Region],
+        backbone: Backbone,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
     ) -> Stylization:
         """ZeCon's own loop (section 1; guided-details 1.3 and 1.4), squashed to the model's square."""
-        side = backbone.native_size
+        adm, side = check_adm(backbone), backbone.native_size
         pixels = image_to_pixels(content.image, (side, side)).to(backbone.device)
-        shares = torch.ones(1, 1, 1, 1, device=backbone.device)
-        aims = self.aims(pixels, pixels, regions[:1], shares, backbone, seed)
-        clean, values = published_run(self.steps, self.strength, self.start, pixels, aims[0], backbone, seed, progress)
+        draws = torch.Generator().manual_seed(seed)
+        aim = aim_at(regions[0].style, pixels, pixels, self.weights, {}, backbone, draws, memory, ways=ZECONS)
+        run = PublishedRun(self.steps, self.strength, self.start, self.sampler, self.eta)
+        clean, values = run(pixels, aim, adm, draws, progress)
         masks = [region.mask(content) for region in regions]
-        return self.finished(clean, content, regions, masks, aims, values, backbone, seed, (side, side))
+        return self.finished(clean, content, regions, masks, [aim], values, backbone, seed, (side, side))
 
 
 def _parts(shares: Tensor) -> list[Tensor | None]:

@@ -33,12 +33,20 @@ ZECON: Mapping[str, Any] = {
     "start": "noise",
     "steps": 50,
     "strength": 0.5,
-    "eta": 1.0,
+    "sampler": "ddpm",
     "palette": 0.0,
     "prompt": "",
 }
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {"poster": POSTER, "zecon": ZECON}
+# The released code itself, on an ADM: its start, its losses, their raw weights.
+ZECON_ORIGINAL: Mapping[str, Any] = {
+    **ZECON,
+    "weights": {**ZECON["weights"], "zecon": 500.0},
+    "start": "inversion",
+    "compat": "original",
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {"poster": POSTER, "zecon": ZECON, "zecon-original": ZECON_ORIGINAL}
 
 
 def preset(name: str) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.diffusion.guidance import classifier_free, conditional
-from velatura.diffusion.inversion import invert
+from velatura.diffusion.guidance import classifier_free
 from velatura.diffusion.latents import adain
+from velatura.diffusion.remembered import remembered_inversion
 from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
@@ -282,9 +281,9 @@ class S2PreST(FitSettings):
                 f"The style '{style.name}' was imported without its picture: import it with --picture, or set "
                 "style_condition=0."
             )
-        texts = [backbone.text([self.prompt] * count, word) for word in words]
+        texts = [self._said(self.prompt, word, backbone, memory) for word in words]
         speaks = PLACEHOLDER in self.negative_prompt
-        without = backbone.text([self.negative_prompt] * count, words[1]) if speaks else self._without(backbone, memory)
+        without = self._said(self.negative_prompt, words[1] if speaks else None, backbone, memory)
         return Conditions(texts[0], texts[1], texts[2] if len(texts) > 2 else texts[0], without)
 
     def _sees_style(self, style: Style, backbone: Backbone) -> Tensor | None:
@@ -295,9 +294,12 @@ class S2PreST(FitSettings):
             return self.arithmetic.see(self.arithmetic.style_pixels(pictures[0][0], sizing.working), backbone)
         return style.tensors.get("embedding")
 
-    def _without(self, backbone: Backbone, memory: Memory) -> Condition:
-        key = ("text", backbone.fingerprint, self.negative_prompt)
-        return memory.recall(key, lambda: backbone.text([self.negative_prompt]))
+    def _said(self, prompt: str, word: Tensor | None, backbone: Backbone, memory: Memory) -> Condition:
+        """The prompt's condition, once for each word (B, tokens, width) that its placeholder stands for."""
+        if word is None:
+            return memory.recall(("text", backbone.fingerprint, prompt), lambda: backbone.text([prompt]))
+        key = ("text", backbone.fingerprint, prompt, tensor_digest(word))
+        return memory.recall(key, lambda: backbone.text([prompt] * len(word), word))
 
     def condition(self, conditions: Conditions, edge_weight: float = 1.0) -> Condition:
         """c = a_C c_C + a_K c_K + a_S c_S; what ``edge_weight`` < 1 takes from the edges goes to the content."""
@@ -321,40 +323,14 @@ class S2PreST(FitSettings):
         edge_share = 0.0 if self.edges == "none" else self.edge_noise
         if not self.stochastic:
             seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
-            noisy = self.walked(seen, conditions.without, entry, backbone, memory, progress)
+            way = (backbone, seen, conditions.without, self.steps, entry.run)
+            noisy = remembered_inversion(*way, corrections=0, memory=memory, progress=progress)
             noise = noise_of(noisy, seen, entry.abar)
         else:
             noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
             noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
             noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
         return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
-
-    def walked(
-        self,
-        latents: Tensor,
-        without: Condition,
-        entry: Entry,
-        backbone: Backbone,
-        memory: Memory,
-        progress: Progress,
-    ) -> Tensor:
-        """The DDIM inversion (B, C, h, w) of latents up to ``entry``.
-
-        It knows nothing of the style, so steps that another style or a smaller strength walked are not repeated.
-        """
-        levels = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run)
-        says = without.expanded(len(latents)).states
-        keys = [
-            ("inversion", backbone.fingerprint, self.steps, tensor_digest(one), tensor_digest(said))
-            for one, said in zip(latents, says, strict=True)
-        ]
-        paths = [memory.recall(key, partial(list[Tensor], [one])) for key, one in zip(keys, latents, strict=True)]
-        known = min(entry.run, *(len(path) - 1 for path in paths))
-        begun = torch.stack([path[known] for path in paths])
-        went = invert(conditional(backbone, without), begun, levels.beyond(known), progress=progress)
-        for path, *rest in zip(paths, *went.latents[1:], strict=True):
-            path[known + 1 : entry.run + 1] = rest
-        return went.start
 
     def denoised(
         self, latents: Tensor, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress
