@@ -2,7 +2,8 @@
 
 python benchmarks/guided.py ../shared/data/pairs/content ../shared/data/pairs/style --out runs/guided
 runs every content with every of the first six styles under each objective, the rest of the method alike (no palette
-transport, no word, so that the losses alone do it), and writes table.md, plot.png and sheet.jpg.
+transport, no word, so that the losses alone do it), and writes table.md, plot.png and sheet.jpg. With --assisted the
+palette and the word help, as they do by default.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
     "CLIP-like, patches": {"clip_dir_patch": 3.0},
     "Gram": {"gram": 6.0},
     "sliced Wasserstein": {"texture": 3.0, "palette": 6.0},
+    "Gram + sliced palette": {"gram": 6.0, "palette": 6.0},
     "poster's sum: CLIP + Gram": {"clip": 3.0, "gram": 6.0},
     "Gram + colour": {"gram": 6.0, "colour": 4.0},
 }
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--count", type=int, default=10, help="of contents")
     parser.add_argument("--style-count", type=int, default=6)
+    parser.add_argument("--assisted", action="store_true", help="with palette and word")
     parser.add_argument("--only", action="append", help="an objective by name; repeatable")
     asked = parser.parse_args()
     contents = [open_picture(file) for file in content_files([asked.contents])[: asked.count]]
@@ -74,7 +77,9 @@ def main() -> None:
     chosen = {name: OBJECTIVES[name] for name in asked.only or OBJECTIVES}
     sums = {name: torch.zeros(len(MEASURES)) for name in chosen}
     tiles, lines = [], ["| objective | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
-    settings = {"size": asked.size, "steps": asked.steps, "palette": 0.0, "prompt": "", "guidance_scale": 1.0}
+    settings: dict[str, object] = {"size": asked.size, "steps": asked.steps}
+    if not asked.assisted:
+        settings |= {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
     for number, content in enumerate(contents):
         size = plan_size(content.size, asked.size, 8).working
         c = image_to_pixels(content.image, size)

@@ -26,6 +26,7 @@ from velatura.losses.statistics import style_statistics
 from velatura.memory import Memory
 from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import style_pixels
+from velatura.methods.guided.method import DEFAULT_WEIGHTS
 from velatura.methods.guided.sizing import usual_sizing
 from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced
 from velatura.models.adm import AdmShape, build_adm
@@ -37,8 +38,7 @@ from velatura.progress import Silent
 from velatura.regions import Region
 from velatura.style import Style
 
-WEIGHTS = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
-WITH_CLIP = {**WEIGHTS, "clip_dir_patch": 3.0}
+WITH_CLIP = {**DEFAULT_WEIGHTS, "clip_dir_patch": 3.0}
 TIMESTEP, VIEWS = 401, 32
 
 
@@ -63,7 +63,7 @@ class Scene:
     """One content at one size, ready to be steered."""
 
     def __init__(self, method: Guided, backbone: AnyBackbone, content: Path, style: Style) -> None:
-        self.method, self.backbone, self.style = method, backbone, style
+        self.method, self.backbone, self.style, self.memory = method, backbone, style, Memory()
         picture = open_picture(content)
         sizing = usual_sizing(picture.size, method.size, backbone)
         self.pixels = image_to_pixels(picture.image, sizing.working).to(backbone.device)
@@ -78,7 +78,7 @@ class Scene:
 
     def steering(self) -> Steering:
         """Everything that is computed once for a picture."""
-        aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0, Memory())
+        aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0, self.memory)
         return Steering(
             self.backbone,
             Traced(self.predict),
@@ -109,7 +109,7 @@ class Scene:
     def recomputing(self) -> object:
         """The step of the published loops."""
         trunk = perceptual_trunk(self.backbone.device, self.backbone.dtype)
-        shown = style_pixels(self.style, self.backbone.device)
+        shown = style_pixels(self.style, self.backbone.device, min(self.pixels.shape[2:]))
         assert shown is not None
         style_statistics(shown, trunk)
         with torch.no_grad():
@@ -148,7 +148,7 @@ def main() -> None:
     for size in asked.size or [256]:
         style = Guided(size=size).fit(open_picture(asked.style), backbone, "style", Silent())
         for gradient in ("x0", "unet"):
-            method = Guided(size=size, gradient=gradient, weights=WEIGHTS)
+            method = Guided(size=size, gradient=gradient, weights=DEFAULT_WEIGHTS)
             line(f"{backbone.name}, {gradient}", Scene(method, backbone, asked.content, style), asked.repeats)
         if not asked.adm:
             method = Guided(size=size, weights=WITH_CLIP)

@@ -182,7 +182,7 @@ def test_settings_take_the_type_of_their_default() -> None:
         "steps": 7,
         "force": 1.0,
         "start": "noise",
-        "weights": {"mse": 0.3, "vgg": 0.5, "gram": 2.0, "colour": 4.0, "range": 1.0},
+        "weights": {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0, "gram": 2.0},
     }
     with pytest.raises(SettingError, match="needs a int"):
         parse_settings("guided", ["steps=many"], None)
@@ -264,13 +264,13 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
     assert np.array_equal(made[:, 50:], photo_pixels[:, 50:]) and not np.array_equal(made, photo_pixels)
     sentences = {
         "needs CLIP, which is not here": ["--style", "text:a sketch", "--preset", "zecon"],
-        "loss gram needs a style picture": ["--style", "text:a sketch"],
+        "loss texture needs a style picture": ["--style", "text:a sketch"],
         "style in words is for --method guided": ["--style", "text:a sketch", "--method", "s2prest"],
         "Unknown preset 'none'": ["--style", style, "--preset", "none"],
         "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],
         "must lie in 0-1 and rise": ["--style", style, "--loss", "gram=1@0.9-0.2"],
         "needs an ADM": ["--style", style, "--preset", "zecon-original"],
-        "which has no loss mse, vgg, gram": ["--style", style, "--set", "compat=original"],
+        "which has no loss mse, vgg, texture, palette": ["--style", style, "--set", "compat=original"],
     }
     for sentence, wrong in sentences.items():
         out.unlink(missing_ok=True)

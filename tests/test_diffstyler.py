@@ -16,13 +16,16 @@ from torch import Tensor
 from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
+from velatura.diffusion.latents import channel_moments, with_moments
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels
 from velatura.diffusion.source import RecordedSource
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
-from velatura.methods.base import Stylization
+from velatura.methods.base import Stylization, advised
+from velatura.methods.diffstyler.fitting import start_moments
 from velatura.models.adapters import attached, fresh_adapter, read_lora, save_lora, using
+from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region, latent_shares
@@ -166,8 +169,26 @@ def test_temporal_composition_hands_over_between_styles() -> None:
         Region(fitted(), span=(0.7, 0.2))
 
 
-def test_the_start_may_take_the_styles_statistics() -> None:
-    assert not np.array_equal(array(run(dataclasses.replace(QUICK, start_adain=1.0))), array(run(QUICK)))
+def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
+    from_elsewhere = {key: value for key, value in fitted().tensors.items() if not key.startswith("start.")}
+    elsewhere = Region(dataclasses.replace(fitted(), tensors=from_elsewhere))
+    without = dataclasses.replace(QUICK, start_adain=0.0)
+    assert not np.array_equal(array(run(QUICK)), array(run(without)))
+    assert np.array_equal(array(run(QUICK, elsewhere)), array(run(without)))
+    moments = start_moments(fitted(), 1e-3)
+    assert moments is not None and torch.equal(moments, fitted().tensors["start.moments"][-1])
+    given = with_moments(torch.randn(1, 8, 6, 6), moments, 1.0)
+    assert torch.allclose(channel_moments(given), moments, atol=1e-3)
+
+
+def test_what_was_not_asked_for_is_what_the_model_advises_or_the_paper() -> None:
+    backbone = LatentBackbone(
+        tiny_house().pipeline, "advised", torch.device("cpu"), torch.float32, advised={"guidance_scale": 3.0}
+    )
+    assert [advised(asked, "guidance_scale", 10.5, backbone) for asked in (0.0, 2.0)] == [3.0, 2.0]
+    assert advised(0.0, "lora_rate", 2e-4, backbone) == 2e-4
+    asked = run(dataclasses.replace(QUICK, guidance_scale=10.5))
+    assert np.array_equal(array(run(dataclasses.replace(QUICK, guidance_scale=0.0))), array(asked))
 
 
 def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
@@ -197,7 +218,8 @@ def test_recording_batching_and_sharing_change_nothing() -> None:
         trajectory = method.inverted(content, (80, 64), source, Memory(), Silent())
         passed = dict(source.passed)
         ours = method.denoised(trajectory, regions, masks, source, injections, backbone, Silent())
-        shares, x = latent_shares(masks, (8, 10)), trajectory.start
+        shares = latent_shares(masks, (8, 10))
+        x = method.start(trajectory, regions, shares)
         negative = backbone.text([method.negative_prompt])
         for step in reversed(range(5)):
             timestep, below, above = levels.timesteps[step], levels.abars[step], levels.abars[step + 1]

@@ -81,7 +81,8 @@ def test_one_steered_step_lowers_the_loss(gradient: str, look: str) -> None:
         latents = backbone.encode(pixels)
         predict = QUICK.predictor(regions, shares, backbone)
         moment = Moment(0, 200, float(backbone.alphas_cumprod[200]), latents, predict(latents, 200))
-    (aim,) = QUICK.aims(pixels, latents, regions, shares, backbone, 0, Memory())
+    drawless = dataclasses.replace(QUICK, weights={"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0})
+    (aim,) = drawless.aims(pixels, latents, regions, shares, backbone, 0, Memory())
     steering = Steering(backbone, Traced(predict), [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
     moved, _ = (steering.at_clean if gradient == "x0" else steering.through_unet)(moment)
     with torch.no_grad():
@@ -242,7 +243,7 @@ def test_words_as_a_style_need_clip() -> None:
     method = dataclasses.replace(QUICK, weights={"clip_dir_patch": 1.0})
     with pytest.raises(SettingError, match="needs CLIP, which is not here"):
         method.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
-    with pytest.raises(SettingError, match="loss gram needs a style picture"):
+    with pytest.raises(SettingError, match="loss texture needs a style picture"):
         QUICK.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tests.tiny_house import tiny_house
 from velatura.errors import ModelError, SettingError
 from velatura.models import loading
+from velatura.models.advice import advice_in
 from velatura.models.backbone import Condition
 from velatura.models.catalogue import GONE, KNOWN, short_names
 from velatura.models.devices import choose_device, choose_dtype
@@ -182,3 +183,14 @@ def test_the_house_autoencoder_without_its_residual_is_a_dct() -> None:
         torch.nn.init.zeros_(part.bias)
     flat = torch.full((1, 3, 16, 16), 0.3)
     assert torch.allclose(vae.decode(vae.encode(flat).latent_dist.mode()).sample, flat, atol=1e-5)
+
+
+def test_a_folders_advice_is_read_and_checked(tmp_path: Path) -> None:
+    assert advice_in(tmp_path) == {}
+    file = tmp_path / "advice.json"
+    file.write_text('{"guidance_scale": 3, "more": "words"}')
+    assert advice_in(tmp_path) == {"guidance_scale": 3.0}
+    for wrong in ("no json", '{"guidance_scale": "much"}', "[1]", '{"lora_rate": null}'):
+        file.write_text(wrong)
+        with pytest.raises(ModelError, match=r"should hold an object of numbers"):
+            advice_in(tmp_path)

@@ -17,7 +17,13 @@ from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import EMBEDDING
 from velatura.models.loading import load_backbone
 from velatura.progress import Silent
-from velatura.training.autoencoder import AutoencoderRecipe, train_autoencoder
+from velatura.training.autoencoder import (
+    AutoencoderRecipe,
+    DecoderRecipe,
+    deepened,
+    train_autoencoder,
+    train_decoder,
+)
 from velatura.training.batches import Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
 from velatura.training.denoiser import DenoiserRecipe, train_denoiser
@@ -129,6 +135,24 @@ def test_a_tiny_autoencoder_run_saves_a_working_model_and_resumes(shards: Path, 
     assert again.config.scaling_factor == vae.config.scaling_factor != 1
     train_autoencoder(shards, tmp_path / "ae", recipe, resume=True, progress=Silent())
     assert len((tmp_path / "ae" / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_deeper_decoder_begins_as_the_same_function_and_learns_alone(shards: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae, pixels = HouseAutoencoder(), smooth_pixels(64, 64)
+    for parameter in vae.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    with torch.no_grad():
+        latents = vae.encode(pixels).latent_dist.mode()
+        assert torch.equal(deepened(vae, 2).decode(latents).sample, vae.decode(latents).sample)
+    recipe = DecoderRecipe(steps=2, batch=2, every=1, more_blocks=2)
+    train_decoder(vae, shards, tmp_path / "decoder", recipe, resume=False, progress=Silent())
+    again = HouseAutoencoder.from_pretrained(tmp_path / "decoder" / "vae")
+    with torch.no_grad():
+        assert torch.equal(again.encode(pixels).latent_dist.mode(), latents)
+        assert not torch.equal(again.decode(latents).sample, vae.decode(latents).sample)
+    assert again.config.decoder_blocks == vae.config.decoder_blocks + 2
+    assert again.config.scaling_factor == vae.config.scaling_factor
 
 
 def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:

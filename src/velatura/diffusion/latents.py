@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 
+def channel_moments(latents: Tensor) -> Tensor:
+    """Means and deviations of the channels of latents (B, C, h, w): (2, B, C, 1, 1)."""
+    return torch.stack([latents.mean((2, 3), keepdim=True), (latents.var((2, 3), keepdim=True) + 1e-5).sqrt()])
+
+
+def with_moments(latents: Tensor, wanted: Tensor, share: float) -> Tensor:
+    """Latents (B, C, h, w) given ``wanted`` means and deviations (2, 1 or B, C, 1, 1), ``share`` (0..1) of the way."""
+    mean, deviation = channel_moments(latents)
+    wanted_mean, wanted_deviation = wanted
+    return torch.lerp(latents, (latents - mean) / deviation * wanted_deviation + wanted_mean, share)
+
+
 def adain(latents: Tensor, towards: Tensor, share: float) -> Tensor:
     """Latents (B, C, h, w) with the channel means and deviations of ``towards``, by ``share`` (0..1) of the way."""
-
-    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
-
-    (mean, deviation), (wanted_mean, wanted_deviation) = moments(latents), moments(towards)
-    return torch.lerp(latents, (latents - mean) / deviation * wanted_deviation + wanted_mean, share)
+    return with_moments(latents, channel_moments(towards), share)

@@ -59,7 +59,8 @@ class Targets:
 
     def once(self, name: str, made: Callable[[torch.Generator], T]) -> T:
         """What is ``made`` of the style, of draws that are always the same, for as long as ``memory`` keeps it."""
-        key = (name, self.identity, self.trunk.source, str(self.content.pixels.device))
+        shape = self.picture.shape if self.picture is not None else ()
+        key = (name, self.identity, shape, self.trunk.source, str(self.content.pixels.device))
         return self.memory.recall(key, lambda: made(torch.Generator().manual_seed(0)))
 
     def style_statistics(self, loss: str) -> StyleStatistics:

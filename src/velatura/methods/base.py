@@ -77,6 +77,11 @@ class Method(Protocol):
         ...
 
 
+def advised(asked: float, setting: str, published: float, backbone: Backbone) -> float:
+    """What was ``asked`` for; where that is 0 what the model's folder advises, or else the ``published`` number."""
+    return asked or backbone.advised.get(setting, published)
+
+
 def versions() -> dict[str, str]:
     """Versions of what decides about the numbers, for manifests and cards."""
     return {name: metadata.version(name) for name in ("velatura", "torch", "diffusers", "transformers")}

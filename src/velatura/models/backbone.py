@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,6 +57,7 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
     scheduler: Any
+    advised: Mapping[str, float]  # what its folder advises: "guidance_scale", "lora_rate"
     evaluations: int  # of the denoising network so far, one for each picture in a batch
 
     @property

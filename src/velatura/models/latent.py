@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,9 @@ class LatentBackbone:
         device: torch.device,
         dtype: torch.dtype,
         image_encoder: ImageEncoder | None = None,
+        advised: Mapping[str, float] | None = None,
     ) -> None:
+        self.advised = advised or {}
         self.name, self.device, self.dtype = name, device, dtype
         self.pipeline = pipeline
         self.unet, self.vae, self.tokenizer = pipeline.unet, pipeline.vae, pipeline.tokenizer

@@ -13,6 +13,7 @@ import torch
 
 from velatura.errors import ModelError
 from velatura.models.adm_checkpoint import SHAPE_FILE, load_adm
+from velatura.models.advice import advice_in
 from velatura.models.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.devices import choose_device, choose_dtype
 from velatura.models.hub import pretrained
@@ -47,7 +48,9 @@ def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> AnyB
         _check(pipeline, model)
         pipeline.vae.to(torch.float32)
         _place(pipeline, chosen_device)
-    return LatentBackbone(pipeline, model, chosen_device, chosen_dtype)
+    known = short_names().get(model)
+    advised = advice_in(Path(known.place if known else model))
+    return LatentBackbone(pipeline, model, chosen_device, chosen_dtype, advised=advised)
 
 
 def _pipeline(model: str, dtype: torch.dtype) -> Any:

@@ -30,6 +30,7 @@ class PixelBackbone:
 
     factor = 1
     latent_channels = 3
+    advised: Mapping[str, float] = {}
 
     def __init__(self, unet: Any, shape: AdmShape, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import DDIMScheduler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from velatura.errors import SettingError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.progress import Progress
-from velatura.training.autoencoder import AutoencoderRecipe, train_autoencoder
+from velatura.training.autoencoder import AutoencoderRecipe, DecoderRecipe, train_autoencoder, train_decoder
 from velatura.training.check import check_house
 from velatura.training.denoiser import DenoiserRecipe, train_denoiser
 from velatura.training.journal import CHECKPOINT
@@ -23,6 +23,7 @@ class Recipe:
     """What one run spends, in optimiser steps, and its seed."""
 
     autoencoder_steps: int = 6000
+    decoder_steps: int = 5500
     small_steps: int = 6000
     large_steps: int = 4000
     seed: int = 0
@@ -38,9 +39,10 @@ def run_recipe(
     resume: bool,
     progress: Progress,
 ) -> None:
-    """Pack, train the autoencoder, train the denoiser, check; each stage that is whole is not run again.
+    """Pack, train the autoencoder, then its decoder alone and deeper, then the denoiser; check.
 
-    ``out`` then holds shards, autoencoder, denoiser (logs, checkpoints, and the model as ``house``) and check.
+    Each stage that is whole is not run again. ``out`` then holds shards, autoencoder, decoder, denoiser (logs,
+    checkpoints, and the model as ``house``) and check.
     """
     shards, processes = out / "shards", Accelerator(mixed_precision="bf16")
     if not any(shards.glob("train-*.safetensors")):
@@ -49,13 +51,18 @@ def run_recipe(
         if processes.is_main_process:
             pack(photos, paintings, heldout, shards, recipe.painted_share, recipe.seed, progress)
         processes.wait_for_everyone()
-    finished = out / "autoencoder" / "vae"
-    if resume and (finished / "config.json").is_file():
-        vae = HouseAutoencoder.from_pretrained(finished)
-    else:
-        begun = (out / "autoencoder" / CHECKPOINT).is_file()
-        settings = AutoencoderRecipe(steps=recipe.autoencoder_steps, seed=recipe.seed)
-        vae = train_autoencoder(shards, out / "autoencoder", settings, resume and begun, progress)
+
+    def autoencoder(stage: str, train: Callable[[Path, bool], HouseAutoencoder]) -> HouseAutoencoder:
+        folder = out / stage
+        if resume and (folder / "vae" / "config.json").is_file():
+            finished: HouseAutoencoder = HouseAutoencoder.from_pretrained(folder / "vae")
+            return finished
+        return train(folder, resume and (folder / CHECKPOINT).is_file())
+
+    whole = AutoencoderRecipe(steps=recipe.autoencoder_steps, seed=recipe.seed)
+    first = autoencoder("autoencoder", lambda folder, begun: train_autoencoder(shards, folder, whole, begun, progress))
+    alone = DecoderRecipe(steps=recipe.decoder_steps, seed=recipe.seed)
+    vae = autoencoder("decoder", lambda folder, begun: train_decoder(first, shards, folder, alone, begun, progress))
     begun = (out / "denoiser" / CHECKPOINT).is_file()
     denoiser = DenoiserRecipe(small_steps=recipe.small_steps, large_steps=recipe.large_steps, seed=recipe.seed)
     train_denoiser(shards, out / "denoiser", vae, denoiser, resume and begun, progress)

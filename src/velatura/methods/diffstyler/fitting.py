@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.diffusion.schedules import add_noise_each
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.inversion import invert
+from velatura.diffusion.latents import channel_moments
+from velatura.diffusion.schedules import add_noise_each, ddim_levels
 from velatura.errors import SettingError
+from velatura.methods.base import advised
 from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.adapters import attached, fresh_adapter, using
 from velatura.models.latent import LatentBackbone
@@ -20,6 +24,8 @@ from velatura.style import Style
 from velatura.style.checkpoint import FitState
 from velatura.style.mixing import picture_tensor
 
+PUBLISHED_RATE = 2e-4
+MOMENTS, MOMENT_ABARS, MOMENT_STEPS = "start.moments", "start.abars", 20
 KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 
 
@@ -28,7 +34,8 @@ class FitSettings:
     """Settings of a LoRA's fit; the defaults are the paper's.
 
     ``fit_prompt`` says what the style picture is, "<sss>" standing for its look: subject words keep its content out
-    of the style. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant learning rate, ``fit_size`` the short side
+    of the style. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant learning rate (0: what the model's folder
+    advises, or the paper's 2e-4), ``fit_size`` the short side
     in pixels (0: the model's native size, at least 256).
     """
 
@@ -36,7 +43,7 @@ class FitSettings:
     rank: int = 16
     fit_steps: int = 200
     fit_batch: int = 1
-    fit_rate: float = 2e-4
+    fit_rate: float = 0.0
     fit_size: int = 0
     fit_every: int = 25
     fit_seed: int = 0
@@ -45,8 +52,8 @@ class FitSettings:
         for setting in ("rank", "fit_steps", "fit_batch", "fit_every"):
             if getattr(self, setting) < 1:
                 raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
-        if self.fit_rate <= 0:
-            raise SettingError(f"fit_rate must be more than 0, not {self.fit_rate:g}.")
+        if self.fit_rate < 0:
+            raise SettingError(f"fit_rate must not be negative, but is {self.fit_rate:g}.")
 
 
 def prediction_weight(backbone: LatentBackbone, timesteps: Tensor) -> Tensor:
@@ -66,7 +73,10 @@ def fit_lora(
     mask: Picture | None,
     checkpoint: Path | None,
 ) -> Style:
-    """The style of a picture: its LoRA, and a card with the prompt it was fitted under and the loss."""
+    """The style of a picture: its LoRA, the moments of its latents on the way to noise, and a card with the prompt it
+    was fitted under and the loss.
+    """
+    settings = replace(settings, fit_rate=advised(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone))
     short = settings.fit_size or max(256, backbone.native_size)
     working = plan_size(picture.size, short, backbone.multiple).working
     pixels = image_to_pixels(picture.image)
@@ -85,7 +95,26 @@ def fit_lora(
     card["prompt"] = settings.fit_prompt
     kept = plan_size(picture.size, min(KEPT_SIDE, min(picture.size)), 1).working
     tensors = {**adapter, "picture.00": picture_tensor(picture.image.resize(kept))}
+    tensors |= moments_on_the_way(pixels, backbone, progress)
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
+
+
+@torch.no_grad()
+def moments_on_the_way(pixels: Tensor, backbone: LatentBackbone, progress: Progress) -> dict[str, Tensor]:
+    """Channel moments (levels, 2, 1, C, 1, 1) of a picture's latents along its inversion, and abar at each level."""
+    levels = ddim_levels(backbone.alphas_cumprod, MOMENT_STEPS)
+    predict = conditional(backbone, backbone.text([""]))
+    way = invert(predict, backbone.encode(pixels), levels, 1, progress).latents
+    moments = torch.stack([channel_moments(latents) for latents in way])
+    return {MOMENTS: moments.cpu(), MOMENT_ABARS: torch.tensor(levels.abars)}
+
+
+def start_moments(style: Style, abar: float) -> Tensor | None:
+    """A style's moments (2, 1, C, 1, 1) at the level nearest to ``abar``; None for one fitted without them."""
+    if MOMENTS not in style.tensors:
+        return None
+    nearest = int((style.tensors[MOMENT_ABARS].logit(1e-6) - torch.tensor(abar).logit(1e-6)).abs().argmin())
+    return style.tensors[MOMENTS][nearest]
 
 
 def _optimise(

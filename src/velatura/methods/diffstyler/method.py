@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,13 +16,13 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites
 from velatura.diffusion.inversion import Trajectory, invert
-from velatura.diffusion.latents import adain
+from velatura.diffusion.latents import with_moments
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.diffusion.source import RecordedSource, Source, WalkedSource
-from velatura.errors import SettingError, StyleError
+from velatura.errors import SettingError
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, manifest_of
-from velatura.methods.diffstyler.fitting import FitSettings, fit_lora
+from velatura.methods.base import Stylization, advised, manifest_of
+from velatura.methods.diffstyler.fitting import FitSettings, fit_lora, start_moments
 from velatura.methods.diffstyler.published import (
     PublishedRegion,
     at_timestep,
@@ -36,15 +36,14 @@ from velatura.models.backbone import Backbone, Condition
 from velatura.models.latent import LatentBackbone, only_latent
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import check_size
-from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask, feathered, image_of_mask, over
 from velatura.regions.region import described, layered
 from velatura.style import Style
-from velatura.style.mixing import pictures_of
 
-PUBLISHED_SIZE, PUBLISHED_STEPS, USUAL_STEPS = (512, 512), 50, 20
+PUBLISHED_SIZE, PUBLISHED_STEPS, PUBLISHED_GUIDANCE = (512, 512), 50, 10.5
+USUAL_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,15 @@ class DiffStyler(FitSettings):
 
     ``steps`` 0 means 20, and under compat the paper's 50: with an inversion that leads back, more changed nothing.
     ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
-    the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale``. The source's features go in
+    the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale`` (0: what the model's folder
+    advises, or the paper's 10.5). The source's features go in
     for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
     (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
     each inversion step. ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a
     step for it, which also measures how well the inversion leads back. ``feather`` softens masks over so many pixels.
     ``start_adain`` (0..1) brings the start latent's channel statistics towards those of the style picture's own
-    inversion. ``size`` is the working length of the short side (0: the model's native size). ``compat`` "original"
-    repeats the published arithmetic.
+    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing). ``size`` is the working length
+    of the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
     """
 
     name: ClassVar[str] = "diffstyler"
@@ -68,7 +68,7 @@ class DiffStyler(FitSettings):
 
     steps: int = 0
     strength: float = 1.0
-    guidance_scale: float = 10.5
+    guidance_scale: float = 0.0
     prompt: str = ""
     negative_prompt: str = "ugly, blurry, black, low res, unrealistic"
     feature_share: float = 0.8
@@ -77,7 +77,7 @@ class DiffStyler(FitSettings):
     corrections: int = 1
     source: str = "recorded"
     feather: float = 0.0
-    start_adain: float = 0.0
+    start_adain: float = 0.25
     size: int = 0
     compat: str = ""
 
@@ -135,9 +135,13 @@ class DiffStyler(FitSettings):
         """Denoise every region with its style; what no region covers stays the content, bit for bit."""
         for region in regions:
             region.style.check(self.fits, backbone.fingerprint, backbone.name)
-        one = self._published if self.compat else self._stylized
         latent = only_latent(backbone, self.name)
-        return [one(content, regions, latent, seed, progress, memory) for content in contents]
+        if self.compat:
+            settled = replace(self, guidance_scale=self.guidance_scale or PUBLISHED_GUIDANCE)
+            return [settled._published(content, regions, latent, seed, progress, memory) for content in contents]
+        guidance = advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
+        settled = replace(self, guidance_scale=guidance)
+        return [settled._stylized(content, regions, latent, seed, progress, memory) for content in contents]
 
     @torch.no_grad()
     def _stylized(
@@ -221,7 +225,7 @@ class DiffStyler(FitSettings):
         walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
         grid = (trajectory.start.shape[2], trajectory.start.shape[3])
         whole = latent_shares(masks, grid).to(backbone.device)
-        x = self.start(trajectory, regions, whole, backbone)
+        x = self.start(trajectory, regions, whole)
         adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
         with attached(unet, adapters):
             for step, timestep, below, above in progress.track(walk[::-1], "denoising"):
@@ -244,22 +248,13 @@ class DiffStyler(FitSettings):
                 x = covered * moved + (1 - covered) * trajectory.latents[step]
         return x
 
-    def start(
-        self, trajectory: Trajectory, regions: Sequence[Region], shares: Tensor, backbone: LatentBackbone
-    ) -> Tensor:
+    def start(self, trajectory: Trajectory, regions: Sequence[Region], shares: Tensor) -> Tensor:
         """The content's z_T, in each region ``start_adain`` of the way to the statistics of its style's z_T."""
-        x = trajectory.start
-        if not self.start_adain:
-            return x
-        height, width = (side * backbone.factor for side in x.shape[2:])
-        predict = conditional(backbone, backbone.text([""]))
+        start = x = trajectory.start
         for region, share in zip(regions, shares, strict=True):
-            pictures = pictures_of(region.style)
-            if not pictures:
-                raise StyleError(f"The style '{region.style.name}' has no picture with it: set start_adain=0.")
-            pixels = image_to_pixels(covering(pictures[0][0], (width, height)))
-            style = invert(predict, backbone.encode(pixels), trajectory.levels, self.corrections).start
-            x = x + share * (adain(trajectory.start, style, self.start_adain) - trajectory.start)
+            moments = start_moments(region.style, trajectory.levels.abars[-1])
+            if moments is not None:
+                x = x + share * (with_moments(start, moments.to(start), self.start_adain) - start)
         return x
 
     @torch.no_grad()

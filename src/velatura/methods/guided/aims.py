@@ -22,7 +22,6 @@ from velatura.picture import image_to_pixels, plan_size
 from velatura.style import Style
 from velatura.style.mixing import pictures_of
 
-STYLE_SIDE = 384  # of the style picture that losses look at, short side in pixels
 PLAIN_TEXT = "Photo"  # what a text-guided direction leads away from (ZeCon's default)
 
 
@@ -78,11 +77,12 @@ def aim_at(
 
     Raises SettingError for a loss that the style has nothing for, ModelError for a text without CLIP.
     """
-    trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device)
+    trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device, min(pixels.shape[2:]))
     eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
     goal: Goal | None = None
     if eyes is not None:
-        key = ("goal", style.identity, eyes.source, ways.goal_of_text.__name__, str(backbone.device))
+        shape = picture.shape if picture is not None else ()
+        key = ("goal", style.identity, shape, eyes.source, ways.goal_of_text.__name__, str(backbone.device))
         goal = memory.recall(key, partial(goal_of, style, picture, eyes, ways))
     statistics = statistics_of(style, backbone.device)
     with torch.no_grad():
@@ -92,13 +92,16 @@ def aim_at(
         return Aim(objective, seen, share, span, eyes.source if eyes else "")
 
 
-def style_pixels(style: Style, device: torch.device) -> Tensor | None:
-    """The style's own picture (1, 3, h, w); None for a text."""
+def style_pixels(style: Style, device: torch.device, side: int) -> Tensor | None:
+    """The style's own picture (1, 3, h, w), of the result's short ``side`` where it is no smaller; None for a text.
+
+    At one size its strokes are as wide as those that the result is to have.
+    """
     pictures = pictures_of(style)
     if not pictures:
         return None
     image = pictures[0][0]
-    return image_to_pixels(image, plan_size(image.size, min(STYLE_SIDE, *image.size), 1).working).to(device)
+    return image_to_pixels(image, plan_size(image.size, min(side, *image.size), 1).working).to(device)
 
 
 def goal_of(style: Style, picture: Tensor | None, eyes: ClipEyes | EfficientEyes, ways: Eyesight) -> Goal:

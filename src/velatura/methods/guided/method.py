@@ -42,7 +42,7 @@ from velatura.regions.region import described, layered
 from velatura.style import Style
 from velatura.style.mixing import picture_tensor
 
-DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0, "range": 1.0}
+DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0}
 KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of, steps_of_strength
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory, tensor_digest
-from velatura.methods.base import Stylization, manifest_of
+from velatura.methods.base import Stylization, advised, manifest_of
 from velatura.methods.fits import fit_settings
 from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, noised_mix
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
@@ -40,6 +40,7 @@ from velatura.style.word_map import WordMap
 EDGE_SOURCES = ("canny", "hed", "none")
 INVERSIONS = ("ddim", "stochastic")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
+PUBLISHED_GUIDANCE = 10.0
 COMPUTED_MOST = 4  # contents that share a pass
 
 
@@ -47,7 +48,8 @@ COMPUTED_MOST = 4  # contents that share a pass
 class S2PreST(FitSettings):
     """Settings of S2PreST; the numbers are the paper's, the inversion is ours.
 
-    ``strength`` (0..1, its "style guidance weight") is the share of ``steps`` that is run.
+    ``strength`` (0..1, its "style guidance weight") is the share of ``steps`` that is run. ``guidance_scale`` 0 is what
+    the model's folder advises, or the paper's 10.
     ``content_condition``, ``edge_condition`` and ``style_condition`` mix c_C, c_K and c_S; they sum to 1.
     ``edge_schedule`` keeps the edge condition ("constant"), hands it over to the content's while denoising
     ("falling"), or lets it come ("rising"). ``edge_noise`` is the share of the noised edges in the latent that
@@ -66,7 +68,7 @@ class S2PreST(FitSettings):
 
     steps: int = 50
     strength: float = 0.4
-    guidance_scale: float = 10.0
+    guidance_scale: float = 0.0
     prompt: str = PLACEHOLDER
     negative_prompt: str = ""
     content_condition: float = 0.5
@@ -145,6 +147,11 @@ class S2PreST(FitSettings):
         memory: Memory,
     ) -> list[Stylization]:
         """Put the style on contents; those of equal working size share every pass through the network."""
+        if not self.guidance_scale:
+            published = PUBLISHED_GUIDANCE
+            scale = published if self.compat else advised(0, "guidance_scale", published, backbone)
+            settled = replace(self, guidance_scale=scale)
+            return settled.stylize(contents, regions, backbone, seed, progress, memory)
         style = whole_style(regions, self.name)
         style.check(self.fits, backbone.fingerprint, backbone.name)
         by_size: dict[tuple[int, int], list[int]] = {}
