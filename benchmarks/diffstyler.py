@@ -25,6 +25,8 @@ from velatura.diffusion.schedules import ddim_levels
 from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, psnr
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
+from velatura.methods.base import advised
+from velatura.methods.diffstyler.method import PUBLISHED_GUIDANCE
 from velatura.methods.diffstyler.published import (
     PublishedRegion,
     at_timestep,
@@ -60,11 +62,11 @@ def main() -> None:
     parser.add_argument("--model", default="house")
     parser.add_argument("--steps", type=int, action="append")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--fit-rate", type=float, default=2e-3)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model advises, or the paper's")
     asked = parser.parse_args()
     backbone = load_latent_backbone(asked.model, dtype="fp32")
-    method = DiffStyler(size=asked.size, guidance_scale=asked.guidance, fit_rate=asked.fit_rate, corrections=1)
+    guidance = advised(asked.guidance, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
+    method = DiffStyler(size=asked.size, guidance_scale=guidance)
     style = method.fit(open_picture(asked.style), backbone, "style", Silent())
     content = open_picture(asked.content)
     square = Picture.of(content.image.resize((asked.size, asked.size), Image.Resampling.LANCZOS), content.name)
@@ -115,7 +117,7 @@ def main() -> None:
             ]
             negative = backbone.text([method.negative_prompt])
             last = denoise_published(
-                backbone, at_timestep(trajectory), pasted, empty, negative, 50, asked.guidance, Silent()
+                backbone, at_timestep(trajectory), pasted, empty, negative, 50, guidance, Silent()
             )
             result = backbone.decode(last)
         samples = backbone.evaluations - before

@@ -1,6 +1,6 @@
 """What injection is worth in DiffStyler: structure kept and style moved without it, by default, and in all steps.
 
-python benchmarks/injection.py CONTENT --style STYLE [--mask MASK] [--fit-rate 2e-3] [--guidance 5]
+python benchmarks/injection.py CONTENT --style STYLE --mask MASK [--guidance 0]
 The structure is measured inside the mask (the box around it), the background outside it.
 """
 
@@ -33,12 +33,11 @@ def main() -> None:
     parser.add_argument("--style", type=Path, required=True)
     parser.add_argument("--mask", required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/injection"))
-    parser.add_argument("--fit-rate", type=float, default=2e-3)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model advises, or the paper's")
     asked = parser.parse_args()
     studio = Studio("house", device="cpu", dtype="fp32", progress=TerminalProgress())
     content, wanted = open_picture(asked.content), image_to_pixels(open_picture(asked.style).image, (256, 256))
-    style = studio.fit(asked.style, "style", "diffstyler", fit_rate=asked.fit_rate)
+    style = studio.fit(asked.style, "style", "diffstyler")
     mask = parse_query(asked.mask)(content)
     rows, columns = np.nonzero(mask > 0.5)
     area = (..., slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))

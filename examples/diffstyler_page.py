@@ -22,7 +22,6 @@ from velatura.training.check import grid
 
 TILE = (240, 240)
 CUP = "box:150,10,445,375"
-SETTINGS = {"guidance_scale": 5.0}
 
 
 def hue_turned(image: Image.Image, turn: int) -> Image.Image:
@@ -38,13 +37,13 @@ def main() -> None:
     photo = Picture.of(Image.fromarray(data.coffee()), "coffee")
     night, dawn = paint(), hue_turned(paint(), 110)
     first, second = (
-        studio.fit(Picture.of(image, name), name, "diffstyler", fit_rate=2e-3)
+        studio.fit(Picture.of(image, name), name, "diffstyler")
         for image, name in ((night, "night"), (dawn, "dawn"))
     )
     cup = parse_query(CUP)
-    alone = studio.stylize_regions(photo, [(cup, first)], **SETTINGS)
-    both = studio.stylize_regions(photo, [(lambda picture: 1 - cup(picture), second), (cup, first)], **SETTINGS)
-    everywhere = studio.stylize(photo, first, 0, "diffstyler", **SETTINGS)
+    alone = studio.stylize_regions(photo, [(cup, first)])
+    both = studio.stylize_regions(photo, [(lambda picture: 1 - cup(picture), second), (cup, first)])
+    everywhere = studio.stylize(photo, first, 0, "diffstyler")
     mask = alone.layers["mask0"]
     shown = [photo.image, mask, night, dawn, alone.picture, both.picture, everywhere.picture]
     grid(torch.cat([image_to_pixels(image, TILE) for image in shown]), len(shown)).save(out, quality=90)

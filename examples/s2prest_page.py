@@ -30,7 +30,7 @@ def main() -> None:
     photos = [Picture.of(Image.fromarray(photo()), photo.__name__) for photo in (data.chelsea, data.coffee)]
     rows = [[photo.image, style.image] for photo in photos]
     for method, strength in RUNS:
-        results = studio.stylize_all(photos, fitted, 0, method, strength=strength, guidance_scale=5.0)
+        results = studio.stylize_all(photos, fitted, 0, method, strength=strength)
         for row, result in zip(rows, results, strict=True):
             if len(row) == 4 and method == "s2prest":
                 row.insert(2, result.layers["canny"])
