@@ -116,9 +116,7 @@ def main() -> None:
                 for query in queries
             ]
             negative = backbone.text([method.negative_prompt])
-            last = denoise_published(
-                backbone, at_timestep(trajectory), pasted, empty, negative, 50, guidance, Silent()
-            )
+            last = denoise_published(backbone, at_timestep(trajectory), pasted, empty, negative, 50, guidance, Silent())
             result = backbone.decode(last)
         samples = backbone.evaluations - before
         seconds = time.perf_counter() - started

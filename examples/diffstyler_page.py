@@ -37,8 +37,7 @@ def main() -> None:
     photo = Picture.of(Image.fromarray(data.coffee()), "coffee")
     night, dawn = paint(), hue_turned(paint(), 110)
     first, second = (
-        studio.fit(Picture.of(image, name), name, "diffstyler")
-        for image, name in ((night, "night"), (dawn, "dawn"))
+        studio.fit(Picture.of(image, name), name, "diffstyler") for image, name in ((night, "night"), (dawn, "dawn"))
     )
     cup = parse_query(CUP)
     alone = studio.stylize_regions(photo, [(cup, first)])

@@ -305,3 +305,15 @@ def test_a_sweep_repeats_neither_the_inversion_nor_what_is_made_of_the_style(cor
         assert np.array_equal(np.asarray(made[True]), np.asarray(made[False]))
     assert spent[False] - spent[True] == 3 + corrections  # of the three steps that both walk up
     assert memory.hits == 3  # the inversion, the textures, the palette
+
+
+def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> None:
+    strange = {key: value * 0 if key.startswith("gram.") else value for key, value in fitted().tensors.items()}
+    method = dataclasses.replace(QUICK, size=0, weights={"gram": 1.0}, palette=0.0)
+    own = method.fit(STYLE, tiny_house(), "style", Silent())
+    other = dataclasses.replace(own, tensors=strange, card={**own.card, "features": "others"})
+    assert own.card["features"] == "hed"
+    backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (96, 72))
+    latents = backbone.encode(pixels)
+    (aim,) = method.aims(pixels, latents, [Region(other)], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
+    assert all(gram.abs().sum() > 0 for gram in aim.objective.terms[0].loss.wanted.values())

@@ -13,6 +13,7 @@ from velatura.errors import SettingError
 from velatura.losses import CLIP_LOSSES, LOSSES, Loss, Objective, StyleStatistics, Targets, View, make_objective
 from velatura.losses.eyes import Goal, goal_of_picture, goal_of_text, published_goal_of_text
 from velatura.losses.published import PUBLISHED_LOSSES
+from velatura.losses.statistics import style_statistics
 from velatura.memory import Memory
 from velatura.models.backbone import Backbone
 from velatura.models.clip import ClipEyes
@@ -79,12 +80,14 @@ def aim_at(
     """
     trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device, min(pixels.shape[2:]))
     eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
+    known = (style.identity, picture.shape if picture is not None else (), str(backbone.device))
     goal: Goal | None = None
     if eyes is not None:
-        shape = picture.shape if picture is not None else ()
-        key = ("goal", style.identity, shape, eyes.source, ways.goal_of_text.__name__, str(backbone.device))
+        key = ("goal", *known, eyes.source, ways.goal_of_text.__name__)
         goal = memory.recall(key, partial(goal_of, style, picture, eyes, ways))
     statistics = statistics_of(style, backbone.device)
+    if picture is not None and style.card.get("features") != trunk.source:  # fitted where other weights were at hand
+        statistics = memory.recall(("statistics", *known, trunk.source), partial(style_statistics, picture, trunk))
     with torch.no_grad():
         targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws, memory, style.identity)
         objective = make_objective(weights, targets, spans, backbone.encoded, ways.losses)

@@ -137,7 +137,8 @@ class Guided:
             raise SettingError("guided takes no style mask yet: use --method s2prest, or cut the style picture.")
         working = usual_sizing(picture.size, self.size, backbone).working
         pixels = image_to_pixels(picture.image, working).to(backbone.device)
-        statistics = style_statistics(pixels, perceptual_trunk(backbone.device, backbone.dtype))
+        trunk = perceptual_trunk(backbone.device, backbone.dtype)
+        statistics = style_statistics(pixels, trunk)
         kept = picture.image.resize(plan_size(picture.size, min(KEPT_SIDE, *picture.size), 1).working)
         tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
         tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
@@ -149,6 +150,7 @@ class Guided:
             "picture": picture.name,
             "sha256": picture.digest,
             "size": list(picture.size),
+            "features": trunk.source,
             "versions": versions(),
         }
         return Style(name, self.name, backbone.name, backbone.fingerprint, tensors, card)
