@@ -28,7 +28,7 @@ from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import style_pixels
 from velatura.methods.guided.method import DEFAULT_WEIGHTS
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, within_sight
 from velatura.models.adm import AdmShape, build_adm
 from velatura.models.loading import AnyBackbone, load_backbone
 from velatura.models.perceptual import perceptual_trunk
@@ -69,6 +69,7 @@ class Scene:
         self.pixels = image_to_pixels(picture.image, sizing.working).to(backbone.device)
         with torch.no_grad():
             self.latents = backbone.encode(self.pixels)
+        self.seen = within_sight(self.pixels, method.sight)
         self.regions = [Region(style)]
         self.shares = torch.ones(1, 1, *self.latents.shape[2:], device=backbone.device)
         self.predict = method.predictor(self.regions, self.shares, backbone)
@@ -78,7 +79,7 @@ class Scene:
 
     def steering(self) -> Steering:
         """Everything that is computed once for a picture."""
-        aims = self.method.aims(self.pixels, self.latents, self.regions, self.shares, self.backbone, 0, self.memory)
+        aims = self.method.aims(self.seen, self.latents, self.regions, self.shares, self.backbone, 0, self.memory)
         return Steering(
             self.backbone,
             Traced(self.predict),
@@ -89,6 +90,7 @@ class Scene:
             self.method.force,
             1,
             1,
+            self.method.sight,
         )
 
     def step(self, steering: Steering) -> object:
@@ -101,7 +103,7 @@ class Scene:
 
     def losses(self, steering: Steering) -> Tensor:
         """Only the losses, and their gradient down to the pixels."""
-        pixels = self.pixels.clone().requires_grad_()
+        pixels = self.seen.clone().requires_grad_()
         aim = steering.aims[0]
         loss, _ = aim.objective(pixels, self.latents, aim.content)
         return torch.autograd.grad(loss, pixels)[0]
@@ -109,7 +111,7 @@ class Scene:
     def recomputing(self) -> object:
         """The step of the published loops."""
         trunk = perceptual_trunk(self.backbone.device, self.backbone.dtype)
-        shown = style_pixels(self.style, self.backbone.device, min(self.pixels.shape[2:]))
+        shown = style_pixels(self.style, self.backbone.device, min(self.seen.shape[2:]))
         assert shown is not None
         style_statistics(shown, trunk)
         with torch.no_grad():

@@ -20,7 +20,7 @@ from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import Aim
 from velatura.methods.guided.presets import preset
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, normalised
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, normalised, within_sight
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region
@@ -317,3 +317,16 @@ def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> Non
     latents = backbone.encode(pixels)
     (aim,) = method.aims(pixels, latents, [Region(other)], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
     assert all(gram.abs().sum() > 0 for gram in aim.objective.terms[0].loss.wanted.values())
+
+
+def test_losses_see_no_more_than_their_sight() -> None:
+    pixels = image_to_pixels(CONTENT.image, (96, 72))
+    assert within_sight(pixels, 0) is pixels and within_sight(pixels, 72) is pixels
+    assert within_sight(pixels, 64).shape == (1, 3, 64, 85)
+    flat = torch.full((1, 3, 90, 120), 0.3)
+    assert torch.allclose(within_sight(flat, 64), torch.tensor(0.3))
+    large = dataclasses.replace(QUICK, size=128)
+    whole, wide, narrow = (result(dataclasses.replace(large, sight=sight)) for sight in (0, 128, 64))
+    assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
+    with pytest.raises(SettingError, match="too small"):
+        Guided(sight=20)

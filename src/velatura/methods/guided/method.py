@@ -30,7 +30,7 @@ from velatura.methods.base import Stylization, manifest_of, versions
 from velatura.methods.guided.aims import ZECONS, Aim, aim_at, statistics_of
 from velatura.methods.guided.published import PublishedRun, check_adm, check_published
 from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed
+from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed, within_sight
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
@@ -55,7 +55,8 @@ class Guided:
     ``weights`` are those of the losses, ``spans`` the parts (from, to) of the run in which they count.
     ``gradient`` "x0" moves the clean estimate and keeps the noise, "unet" moves the noise by the gradient through the
     network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
-    ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes.
+    ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes; made no larger
+    than ``sight`` (short side in pixels; 0: as it is): finer than that the model paints as it likes.
     ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
     ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
     "dpmsolver++", "unipc" or "euler".
@@ -79,6 +80,7 @@ class Guided:
     gradient: str = "x0"
     activations: str = "kept"
     look: str = "clean"
+    sight: int = 256
     scale: str = "rms"
     force: float = 0.3
     palette: float = 1.0
@@ -114,6 +116,7 @@ class Guided:
         if self.compat:
             check_published(self.weights)
         check_size(self.size)
+        check_size(self.sight)
         steps_of_strength(self.steps, self.strength)
 
     @property
@@ -186,7 +189,8 @@ class Guided:
         with torch.no_grad():
             latents = backbone.encode(pixels)
         shares = latent_shares(masks, (latents.shape[2], latents.shape[3])).to(latents)
-        aims = self.aims(pixels, latents, regions, shares, backbone, seed, memory)
+        seen = within_sight(pixels, self.sight)
+        aims = self.aims(seen, latents, regions, shares, backbone, seed, memory)
         predict = self.predictor(regions, shares, backbone)
         run = steps_of_strength(self.steps, self.strength)
         steering = Steering(
@@ -199,6 +203,7 @@ class Guided:
             self.force,
             self.inner,
             run,
+            self.sight,
         )
         move = steering.at_clean if self.gradient == "x0" else steering.through_unet
         values: dict[str, float] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from velatura.diffusion.inversion import Predict
@@ -50,7 +51,8 @@ class Steering:
     """Moves each moment against the gradient of what the ``aims`` want.
 
     ``scale`` turns a gradient, times sqrt(1 - abar), and a ``force`` into a push on the noise; ``inner`` pushes share
-    a step. ``look`` gives the latents that the losses see, of the clean estimate and the moment.
+    a step. ``look`` gives the latents that the losses see, of the clean estimate and the moment; they see them decoded
+    and made no larger than ``sight`` (short side in pixels; 0: as they are).
     """
 
     backbone: Backbone
@@ -62,6 +64,7 @@ class Steering:
     force: float
     inner: int
     total: int  # steps of the run
+    sight: int = 0
 
     def through_unet(self, moment: Moment) -> tuple[Moment, Values]:
         """eps' = eps + push, by the gradient with respect to x_t (guided-details 1.4, 1.6); one pass for all pushes."""
@@ -88,7 +91,7 @@ class Steering:
     def push(self, clean: Tensor, moment: Moment, leaf: Tensor) -> tuple[Tensor, Values]:
         """The aims' scaled gradients with respect to ``leaf``, each where it acts; and the losses' values by name."""
         seen = self.look(clean, moment)
-        pixels, passed, values = self.backbone.decode(seen), moment.index / max(1, self.total - 1), Values()
+        pixels, passed, values = self.decoded(seen), moment.index / max(1, self.total - 1), Values()
         push = torch.zeros_like(leaf)
         for number, aim in enumerate(self.aims):
             if not aim.span[0] <= passed <= aim.span[1]:
@@ -110,7 +113,20 @@ class Steering:
             return aim.content
         noised = replace(moment, latents=add_noise(self.latents, moment.noise, moment.abar))
         seen = self.look(self.latents, noised)
-        return aim.objective.view(self.backbone.decode(seen), seen, aim.objective.acting(passed))
+        return aim.objective.view(self.decoded(seen), seen, aim.objective.acting(passed))
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """The picture that losses look at."""
+        return within_sight(self.backbone.decode(latents), self.sight)
+
+
+def within_sight(pixels: Tensor, sight: int) -> Tensor:
+    """Pixels (B, 3, H, W) whose short side is at most ``sight``, if that is not 0; aspect kept."""
+    short = min(pixels.shape[2:])
+    if not sight or short <= sight:
+        return pixels
+    size = [round(side * sight / short) for side in pixels.shape[2:]]
+    return F.interpolate(pixels, size, mode="bilinear", antialias=True)
 
 
 def clean_look(clean: Tensor, moment: Moment) -> Tensor:
