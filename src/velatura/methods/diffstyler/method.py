@@ -96,6 +96,8 @@ class DiffStyler(FitSettings):
             raise SettingError("corrections and feather must not be negative.")
         check_size(self.size)
         steps_of_strength(self.steps_taken, self.strength)
+        if self.compat and not self.guidance_scale:
+            object.__setattr__(self, "guidance_scale", PUBLISHED_GUIDANCE)
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
@@ -137,8 +139,7 @@ class DiffStyler(FitSettings):
             region.style.check(self.fits, backbone.fingerprint, backbone.name)
         latent = only_latent(backbone, self.name)
         if self.compat:
-            settled = replace(self, guidance_scale=self.guidance_scale or PUBLISHED_GUIDANCE)
-            return [settled._published(content, regions, latent, seed, progress, memory) for content in contents]
+            return [self._published(content, regions, latent, seed, progress, memory) for content in contents]
         guidance = advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
         settled = replace(self, guidance_scale=guidance)
         return [settled._stylized(content, regions, latent, seed, progress, memory) for content in contents]

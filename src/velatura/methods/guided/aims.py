@@ -80,7 +80,8 @@ def aim_at(
     """
     trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device, min(pixels.shape[2:]))
     eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
-    known = (style.identity, picture.shape if picture is not None else (), str(backbone.device))
+    shape = picture.shape if picture is not None else ()
+    known = (style.identity, style.card.get("text"), shape, str(backbone.device))
     goal: Goal | None = None
     if eyes is not None:
         key = ("goal", *known, eyes.source, ways.goal_of_text.__name__)

@@ -111,6 +111,8 @@ class S2PreST(FitSettings):
             )
         check_size(self.size)
         steps_of_strength(self.steps, self.strength)
+        if self.compat and not self.guidance_scale:
+            object.__setattr__(self, "guidance_scale", PUBLISHED_GUIDANCE)
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
@@ -148,8 +150,7 @@ class S2PreST(FitSettings):
     ) -> list[Stylization]:
         """Put the style on contents; those of equal working size share every pass through the network."""
         if not self.guidance_scale:
-            published = PUBLISHED_GUIDANCE
-            scale = published if self.compat else advised(0, "guidance_scale", published, backbone)
+            scale = advised(0, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
             settled = replace(self, guidance_scale=scale)
             return settled.stylize(contents, regions, backbone, seed, progress, memory)
         style = whole_style(regions, self.name)
