@@ -63,6 +63,12 @@ class Targets:
         key = (name, self.identity, shape, self.trunk.source, str(self.content.pixels.device))
         return self.memory.recall(key, lambda: made(torch.Generator().manual_seed(0)))
 
+    def seeing(self) -> tuple[Eyes, Goal]:
+        """The image encoder and where it leads. Raises SettingError where there is none."""
+        if self.eyes is None or self.goal is None:
+            raise SettingError("The CLIP losses need an image encoder, and there is none here.")
+        return self.eyes, self.goal
+
     def style_statistics(self, loss: str) -> StyleStatistics:
         """The style's statistics. Raises SettingError, naming the loss, where the style is in words."""
         if self.statistics is None:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.errors import SettingError
 from velatura.losses.base import Targets, View
 from velatura.losses.crops import Crop, cut, drawn_crops
-from velatura.losses.eyes import PATCH_AREA, PATCH_SIDE, SIDE, WHOLE_AREA, Eyes, Goal, Lead
+from velatura.losses.eyes import PATCH_AREA, PATCH_SIDE, SIDE, WHOLE_AREA, Goal, Lead
 
 POOL = 24  # crops of one run, whose content is seen once
 WHOLE_VIEWS, PATCH_VIEWS = 2, 6  # of them in each step
@@ -43,10 +42,8 @@ class _Clip:
     area, side, views = WHOLE_AREA, SIDE, WHOLE_VIEWS
 
     def __init__(self, targets: Targets) -> None:
-        if targets.eyes is None or targets.goal is None:
-            raise SettingError("The CLIP losses need an image encoder, and there is none here.")
-        self.eyes: Eyes = targets.eyes
-        self.lead = self.of_goal(targets.goal)
+        self.eyes, goal = targets.seeing()
+        self.lead = self.of_goal(goal)
         self.draws, self.picture = targets.draws, targets.content.pixels
         self.crops: list[Crop] = drawn_crops(POOL, self.area, self.draws)
         self._seen: dict[int, Tensor] = {}

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from velatura.errors import SettingError
 from velatura.losses.base import Loss, Targets, View
 from velatura.losses.clip import (
     DirectionalClip,
@@ -39,9 +38,8 @@ class _PublishedClip:
     encodes = False
 
     def __init__(self, targets: Targets) -> None:
-        if targets.eyes is None or targets.goal is None:
-            raise SettingError("The CLIP losses need an image encoder, and there is none here.")
-        self.eyes, self.goal, self.draws = targets.eyes, targets.goal, targets.draws
+        self.eyes, self.goal = targets.seeing()
+        self.draws = targets.draws
 
     def of_whole(self, pixels: Tensor) -> Tensor:
         """Embeddings (32, E) of warped copies of (1, 3, H, W)."""

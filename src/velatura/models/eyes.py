@@ -37,11 +37,11 @@ class EfficientEyes:
 
 
 @lru_cache(maxsize=2)
-def eyes_for(model: str, device: torch.device) -> ClipEyes | EfficientEyes:
-    """The image encoder that belongs to a model, or the stand-in where that is house or CLIP cannot be had."""
+def eyes_for(model: str, device: torch.device, usual: str = "clip-l") -> ClipEyes | EfficientEyes:
+    """The image encoder beside a model, or the ``usual`` one; the stand-in for house and where CLIP cannot be had."""
     if model == HOUSE:
         return EfficientEyes(device)
     try:
-        return clip_image_encoder(model, device)
+        return clip_image_encoder(model, device, usual)
     except ModelError:
         return EfficientEyes(device)

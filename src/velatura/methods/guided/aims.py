@@ -50,15 +50,16 @@ def statistics_of(style: Style, device: torch.device) -> StyleStatistics | None:
 
 @dataclass(frozen=True)
 class Eyesight:
-    """Whose losses they are, the trunk they look through, and how two texts' embeddings become a goal."""
+    """Whose losses they are, the CLIP and the trunk they look through, and how two texts' embeddings become a goal."""
 
+    clip: str
     losses: Mapping[str, Callable[[Targets], Loss]]
     trunk: Callable[[Backbone], VGGTrunk]
     goal_of_text: Callable[[Tensor, Tensor], Goal]
 
 
-OURS = Eyesight(LOSSES, lambda backbone: perceptual_trunk(backbone.device, backbone.dtype), goal_of_text)
-ZECONS = Eyesight(PUBLISHED_LOSSES, lambda backbone: zecon_trunk(backbone.device), published_goal_of_text)
+OURS = Eyesight("clip-l", LOSSES, lambda backbone: perceptual_trunk(backbone.device, backbone.dtype), goal_of_text)
+ZECONS = Eyesight("clip-b16", PUBLISHED_LOSSES, lambda backbone: zecon_trunk(backbone.device), published_goal_of_text)
 
 
 def aim_at(
@@ -79,7 +80,8 @@ def aim_at(
     Raises SettingError for a loss that the style has nothing for, ModelError for a text without CLIP.
     """
     trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device, min(pixels.shape[2:]))
-    eyes = eyes_for(backbone.name, backbone.device) if any(weights.get(name) for name in CLIP_LOSSES) else None
+    looks = any(weights.get(name) for name in CLIP_LOSSES)
+    eyes = eyes_for(backbone.name, backbone.device, ways.clip) if looks else None
     shape = picture.shape if picture is not None else ()
     known = (style.identity, style.card.get("text"), shape, str(backbone.device))
     goal: Goal | None = None
