@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from velatura.diffusion.guidance import classifier_free
-from velatura.diffusion.inversion import denoise_exactly, invert
+from velatura.diffusion.guidance import classifier_free, composed
+from velatura.diffusion.inversion import Predict, denoise_exactly, invert
 from velatura.diffusion.sampling import Moment, denoise, towards
 from velatura.diffusion.schedules import (
     SAMPLERS,
@@ -168,6 +169,24 @@ def test_classifier_free_guidance_extrapolates() -> None:
     x = torch.zeros(2, 1, 4, 4)
     assert torch.equal(classifier_free(backbone, with_it, without, 2.5)(x, 1), torch.full_like(x, 6.0))
     assert torch.equal(classifier_free(backbone, with_it, without, 1)(x, 1), torch.full_like(x, 3.0))
+
+
+@pytest.mark.parametrize(
+    "guide", [classifier_free, lambda b, c, u, s: composed(b, [c, c], torch.ones(2, 1, 1, 1), u, s)]
+)
+def test_guidance_between_equal_conditions_costs_one_prediction(guide: Callable[..., Predict]) -> None:
+    asked: list[int] = []
+
+    class Counting:
+        def predict(self, latents: Tensor, timestep: int, condition: Condition) -> Tensor:
+            asked.append(len(latents))
+            return latents
+
+    same, other = (Condition(torch.full((1, 2, 3), value), {"size": torch.ones(1, 2)}) for value in (0.0, 1.0))
+    longer, x = Condition(torch.zeros(1, 3, 3), same.extra), torch.ones(1, 4, 4, 4)
+    guide(Counting(), same, same, 3.0)(x, 1)
+    assert asked == [1] and not same.says(other) and not same.says(longer)
+    assert not same.says(Condition(same.states))
 
 
 def test_an_unknown_sampler_is_named() -> None:

@@ -23,9 +23,9 @@ def conditional(backbone: Backbone, condition: Condition) -> Predict:
 def classifier_free(backbone: Backbone, condition: Condition, without: Condition, scale: float) -> Predict:
     """eps(without) + scale * (eps(condition) - eps(without)) (Ho & Salimans 2022), in one batched call.
 
-    A scale of 1 needs the conditional prediction only.
+    A scale of 1, or two conditions that say the same, need the conditional prediction only.
     """
-    if scale == 1:
+    if scale == 1 or condition.says(without):
         return conditional(backbone, condition)
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
@@ -42,8 +42,11 @@ def composed(
 ) -> Predict:
     """Classifier-free guidance by several conditions, each by its share (K, 1, h, w) of the picture (Liu et al. 2022).
 
-    Where the shares sum to less than 1, so much is led less.
+    Where the shares sum to less than 1, so much is led less. Where all say what ``without`` says, one prediction is
+    enough.
     """
+    if all(condition.says(without) for condition in conditions):
+        return conditional(backbone, without)
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         rows = Condition.joined([without, *conditions])

@@ -31,6 +31,11 @@ class Condition:
             {name: value.expand(count, -1) for name, value in self.extra.items()},
         )
 
+    def says(self, other: Condition) -> bool:
+        """Whether it is the same as ``other``, number for number."""
+        ours, theirs = ({"": condition.states, **condition.extra} for condition in (self, other))
+        return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
     @staticmethod
     def joined(conditions: Sequence[Condition]) -> Condition:
         """One batch of several conditions."""
