@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
-from velatura.diffusion.latents import channel_moments, with_moments
+from velatura.diffusion.latents import channel_moments, mixed_noise, with_moments
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels
 from velatura.diffusion.source import RecordedSource
 from velatura.errors import SettingError, StyleError
@@ -181,6 +181,18 @@ def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
     assert torch.allclose(channel_moments(given), moments, atol=1e-3)
 
 
+def test_the_start_mixes_the_styles_own_noise_into_its_region() -> None:
+    noises = torch.randn(2, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert mixed_noise(*noises, 0.5).std().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(mixed_noise(*noises, 0.0), noises[0]) and torch.equal(mixed_noise(*noises, 1.0), noises[1])
+    mixing, half = dataclasses.replace(QUICK, start_mix=0.5), where(HALF)
+    mixed, plain = (array(run(method, Region(fitted(), half))) for method in (mixing, QUICK))
+    assert np.array_equal(mixed[:, :40], plain[:, :40]) and not np.array_equal(mixed, plain)
+    pictureless = {key: value for key, value in fitted().tensors.items() if not key.startswith("picture.")}
+    with pytest.raises(StyleError, match="set start_mix=0"):
+        run(mixing, Region(dataclasses.replace(fitted(), tensors=pictureless)))
+
+
 def test_what_was_not_asked_for_is_what_the_model_advises_or_the_paper() -> None:
     backbone = LatentBackbone(
         tiny_house().pipeline, "advised", torch.device("cpu"), torch.float32, advised={"guidance_scale": 3.0}
@@ -217,9 +229,9 @@ def test_recording_batching_and_sharing_change_nothing() -> None:
     with torch.no_grad():
         trajectory = method.inverted(content, (80, 64), source, Memory(), Silent())
         passed = dict(source.passed)
-        ours = method.denoised(trajectory, regions, masks, source, injections, backbone, Silent())
         shares = latent_shares(masks, (8, 10))
-        x = method.start(trajectory, regions, shares)
+        x = method.start(trajectory, regions, masks, backbone, Memory(), Silent())
+        ours = method.denoised(trajectory, x, regions, masks, source, injections, backbone, Silent())
         negative = backbone.text([method.negative_prompt])
         for step in reversed(range(5)):
             timestep, below, above = levels.timesteps[step], levels.abars[step], levels.abars[step + 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,8 @@ def with_moments(latents: Tensor, wanted: Tensor, share: float) -> Tensor:
 def adain(latents: Tensor, towards: Tensor, share: float) -> Tensor:
     """Latents (B, C, h, w) with the channel means and deviations of ``towards``, by ``share`` (0..1) of the way."""
     return with_moments(latents, channel_moments(towards), share)
+
+
+def mixed_noise(ours: Tensor, theirs: Tensor, share: float) -> Tensor:
+    """(1 - share) ours + share theirs, over what keeps the spread of two independent noises of one size."""
+    return ((1 - share) * ours + share * theirs) / math.hypot(1 - share, share)

@@ -16,10 +16,10 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites
 from velatura.diffusion.inversion import Trajectory, invert
-from velatura.diffusion.latents import with_moments
+from velatura.diffusion.latents import mixed_noise, with_moments
 from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.diffusion.source import RecordedSource, Source, WalkedSource
-from velatura.errors import SettingError
+from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, advised, manifest_of
 from velatura.methods.diffstyler.fitting import FitSettings, fit_lora, start_moments
@@ -36,11 +36,13 @@ from velatura.models.backbone import Backbone, Condition
 from velatura.models.latent import LatentBackbone, only_latent
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import check_size
+from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask, feathered, image_of_mask, over
 from velatura.regions.region import described, layered
 from velatura.style import Style
+from velatura.style.mixing import pictures_of
 
 PUBLISHED_SIZE, PUBLISHED_STEPS, PUBLISHED_GUIDANCE = (512, 512), 50, 10.5
 USUAL_STEPS = 20
@@ -59,7 +61,8 @@ class DiffStyler(FitSettings):
     each inversion step. ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a
     step for it, which also measures how well the inversion leads back. ``feather`` softens masks over so many pixels.
     ``start_adain`` (0..1) brings the start latent's channel statistics towards those of the style picture's own
-    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing). ``size`` is the working length
+    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing);
+    ``start_mix`` (0..1) mixes that inversion itself in, within the region. ``size`` is the working length
     of the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
     """
 
@@ -78,12 +81,13 @@ class DiffStyler(FitSettings):
     source: str = "recorded"
     feather: float = 0.0
     start_adain: float = 0.25
+    start_mix: float = 0.0
     size: int = 0
     compat: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("feature_share", "attention_share", "start_adain"):
+        for setting in ("feature_share", "attention_share", "start_adain", "start_mix"):
             if not 0 <= getattr(self, setting) <= 1:
                 raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
         if self.fusion not in ("full", "adaptive"):
@@ -167,13 +171,14 @@ class DiffStyler(FitSettings):
         trajectory = self.inverted(content, working, source, memory, progress)
         latents, scores = trajectory.latents[0], {}
         if len(levels) and any(mask.any() for mask in masks):
+            x = self.start(trajectory, regions, masks, backbone, memory, progress)
             if self.source == "walked":
                 walked = WalkedSource(backbone, source.condition, trajectory, injections)
-                latents = self.denoised(trajectory, regions, masks, walked, injections, backbone, progress)
+                latents = self.denoised(trajectory, x, regions, masks, walked, injections, backbone, progress)
                 led_back, wanted = backbone.decode(walked.latents), backbone.decode(trajectory.latents[0])
                 scores["inversion_psnr"] = float(peak_signal_noise_ratio(led_back, wanted, data_range=2.0))
             else:
-                latents = self.denoised(trajectory, regions, masks, source, injections, backbone, progress)
+                latents = self.denoised(trajectory, x, regions, masks, source, injections, backbone, progress)
         cover = np.minimum(1, np.sum(layered(masks), axis=0))
         stylised = pixels_to_image(backbone.decode(latents), content.size)
         made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, working)
@@ -212,6 +217,7 @@ class DiffStyler(FitSettings):
     def denoised(
         self,
         trajectory: Trajectory,
+        x: Tensor,
         regions: Sequence[Region],
         masks: Sequence[Mask],
         source: Source,
@@ -226,7 +232,6 @@ class DiffStyler(FitSettings):
         walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
         grid = (trajectory.start.shape[2], trajectory.start.shape[3])
         whole = latent_shares(masks, grid).to(backbone.device)
-        x = self.start(trajectory, regions, whole)
         adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
         with attached(unet, adapters):
             for step, timestep, below, above in progress.track(walk[::-1], "denoising"):
@@ -249,14 +254,46 @@ class DiffStyler(FitSettings):
                 x = covered * moved + (1 - covered) * trajectory.latents[step]
         return x
 
-    def start(self, trajectory: Trajectory, regions: Sequence[Region], shares: Tensor) -> Tensor:
-        """The content's z_T, in each region ``start_adain`` of the way to the statistics of its style's z_T."""
+    def start(
+        self,
+        trajectory: Trajectory,
+        regions: Sequence[Region],
+        masks: Sequence[Mask],
+        backbone: LatentBackbone,
+        memory: Memory,
+        progress: Progress,
+    ) -> Tensor:
+        """The content's z_T, in each region ``start_adain`` of the way to the statistics of its style's z_T, and
+        ``start_mix`` of the way to that itself.
+        """
         start = x = trajectory.start
+        shares = latent_shares(masks, (start.shape[2], start.shape[3])).to(start)
         for region, share in zip(regions, shares, strict=True):
             moments = start_moments(region.style, trajectory.levels.abars[-1])
-            if moments is not None:
-                x = x + share * (with_moments(start, moments.to(start), self.start_adain) - start)
+            led = start if moments is None else with_moments(start, moments.to(start), self.start_adain)
+            if self.start_mix:
+                led = mixed_noise(
+                    led, self.style_start(region.style, trajectory, backbone, memory, progress), self.start_mix
+                )
+            x = x + share * (led - start)
         return x
+
+    def style_start(
+        self, style: Style, trajectory: Trajectory, backbone: LatentBackbone, memory: Memory, progress: Progress
+    ) -> Tensor:
+        """The style picture's own z_T, at the content's size; kept on the disk."""
+        pictures, levels = pictures_of(style), trajectory.levels
+        if not pictures:
+            raise StyleError(f"The style '{style.name}' has no picture with it to invert: set start_mix=0.")
+        height, width = (side * backbone.factor for side in trajectory.start.shape[2:])
+
+        def inverted() -> Tensor:
+            latents = backbone.encode(image_to_pixels(covering(pictures[0][0], (width, height))))
+            predict = conditional(backbone, backbone.text([""]))
+            return invert(predict, latents, levels, self.corrections, progress).start
+
+        key = ("style start", style.identity, (width, height), levels, self.corrections)
+        return memory.recall_tensor(key, inverted).to(backbone.device)
 
     @torch.no_grad()
     def _published(
