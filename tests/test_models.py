@@ -188,9 +188,9 @@ def test_the_house_autoencoder_without_its_residual_is_a_dct() -> None:
 def test_a_folders_advice_is_read_and_checked(tmp_path: Path) -> None:
     assert advice_in(tmp_path) == {}
     file = tmp_path / "advice.json"
-    file.write_text('{"guidance_scale": 3, "more": "words"}')
-    assert advice_in(tmp_path) == {"guidance_scale": 3.0}
+    file.write_text('{"guidance_scale": 3, "inversion": "ddim", "more": "words"}')
+    assert advice_in(tmp_path) == {"guidance_scale": 3.0, "inversion": "ddim"}
     for wrong in ("no json", '{"guidance_scale": "much"}', "[1]", '{"lora_rate": null}'):
         file.write_text(wrong)
-        with pytest.raises(ModelError, match=r"should hold an object of numbers"):
+        with pytest.raises(ModelError, match=r"should hold an object of settings"):
             advice_in(tmp_path)

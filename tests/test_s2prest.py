@@ -25,6 +25,7 @@ from velatura.methods.s2prest.arithmetic import noised_mix
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
 from velatura.methods.s2prest.quantities import edge_weight
 from velatura.models.edges import canny_edges, hed_edges
+from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
@@ -36,7 +37,16 @@ from velatura.style.textual_inversion import save_textual_inversion
 from velatura.style.word_map import WordMap
 
 QUICK = S2PreST(
-    steps=6, strength=0.5, size=64, guidance_scale=3.0, fit_steps=4, fit_batch=2, fit_views=3, fit_check=2, fit_size=64
+    steps=6,
+    strength=0.5,
+    size=64,
+    guidance_scale=3.0,
+    inversion="ddim",
+    fit_steps=4,
+    fit_batch=2,
+    fit_views=3,
+    fit_check=2,
+    fit_size=64,
 )
 CONTENT = Picture.of(smooth_image(72, 96, 0), "content")
 STYLE = Picture.of(smooth_image(80, 80, 1), "style")
@@ -342,3 +352,18 @@ def test_the_studio_fits_once_for_all_strengths(tmp_path: Path) -> None:
     json.dumps(results[0].manifest)
     fits = [key for key in studio.memory._kept if isinstance(key, tuple) and key[0] == "s2prest"]
     assert len(fits) == 1
+
+
+def test_unasked_settings_are_the_papers_or_what_the_model_advises() -> None:
+    plain = LatentBackbone(tiny_house().pipeline, "plain", torch.device("cpu"), torch.float32)
+    advising = LatentBackbone(
+        tiny_house().pipeline, "advising", torch.device("cpu"), torch.float32, advised={"inversion": "ddim"}
+    )
+    assert [S2PreST().settled(model).inversion for model in (plain, advising)] == ["stochastic", "ddim"]
+    assert S2PreST().settled(plain).guidance_scale == S2PreST(compat="original").guidance_scale == 10.0
+    assert S2PreST(compat="original").inversion == "stochastic" and isinstance(InST().settled(plain), InST)
+    wrong = LatentBackbone(
+        tiny_house().pipeline, "wrong", torch.device("cpu"), torch.float32, advised={"inversion": "guess"}
+    )
+    with pytest.raises(SettingError, match="inversion must be"):
+        S2PreST().settled(wrong)

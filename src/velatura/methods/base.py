@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
@@ -16,6 +16,8 @@ from velatura.picture import Picture
 from velatura.progress import Progress
 from velatura.regions import Region
 from velatura.style import Style
+
+Setting = TypeVar("Setting", float, str)
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ class Method(Protocol):
         ...
 
 
-def advised(asked: float, setting: str, published: float, backbone: Backbone) -> float:
-    """What was ``asked`` for; where that is 0 what the model's folder advises, or else the ``published`` number."""
-    return asked or backbone.advised.get(setting, published)
+def advised(asked: Setting, setting: str, published: Setting, backbone: Backbone) -> Setting:
+    """What was ``asked`` for; where that is 0 or empty what the model's folder advises, or what is ``published``."""
+    return asked or type(published)(backbone.advised.get(setting, published))
 
 
 def versions() -> dict[str, str]:

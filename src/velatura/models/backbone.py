@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from velatura.models.advice import Advice
 
 PLACEHOLDER = "*"
 
@@ -62,7 +64,7 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
     scheduler: Any
-    advised: Mapping[str, float]  # what its folder advises: "guidance_scale", "lora_rate"
+    advised: Advice  # what its folder advises: see ``advice``
     evaluations: int  # of the denoising network so far, one for each picture in a batch
 
     @property

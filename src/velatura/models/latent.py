@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
+from velatura.models.advice import Advice
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.encoder import encoder_maps
 from velatura.models.fingerprint import fingerprint
@@ -31,7 +32,7 @@ class LatentBackbone:
         device: torch.device,
         dtype: torch.dtype,
         image_encoder: ImageEncoder | None = None,
-        advised: Mapping[str, float] | None = None,
+        advised: Advice | None = None,
     ) -> None:
         self.advised = advised or {}
         self.name, self.device, self.dtype = name, device, dtype

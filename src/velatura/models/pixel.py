@@ -10,6 +10,7 @@ from torch import Tensor
 
 from velatura.errors import ModelError
 from velatura.models.adm import AdmShape
+from velatura.models.advice import Advice
 from velatura.models.backbone import Condition
 from velatura.models.encoder import encoder_maps
 from velatura.models.fingerprint import fingerprint
@@ -30,7 +31,6 @@ class PixelBackbone:
 
     factor = 1
     latent_channels = 3
-    advised: Mapping[str, float] = {}
 
     def __init__(self, unet: Any, shape: AdmShape, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import DDIMScheduler
@@ -43,6 +43,7 @@ class PixelBackbone:
             beta_schedule=kind, beta_start=first, beta_end=last, clip_sample=False, set_alpha_to_one=False
         )
         self.evaluations = 0
+        self.advised: Advice = {}
         self.fingerprint = fingerprint(unet)
 
     @property

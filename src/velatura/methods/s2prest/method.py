@@ -38,15 +38,15 @@ from velatura.style.mixing import pictures_of
 from velatura.style.word_map import WordMap
 
 EDGE_SOURCES = ("canny", "hed", "none")
-INVERSIONS = ("ddim", "stochastic")
+INVERSIONS = ("stochastic", "ddim")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
-PUBLISHED_GUIDANCE = 10.0
+PUBLISHED_GUIDANCE, PUBLISHED_INVERSION = 10.0, "stochastic"
 COMPUTED_MOST = 4  # contents that share a pass
 
 
 @dataclass(frozen=True)
 class S2PreST(FitSettings):
-    """Settings of S2PreST; the numbers are the paper's, the inversion is ours.
+    """Settings of S2PreST; the defaults are the paper's.
 
     ``strength`` (0..1, its "style guidance weight") is the share of ``steps`` that is run. ``guidance_scale`` 0 is what
     the model's folder advises, or the paper's 10.
@@ -58,7 +58,8 @@ class S2PreST(FitSettings):
     ``edges`` is canny, hed, none, or the path of an edge picture; ``edge_threshold`` over 0 keeps only the Canny
     edges above it (and those connected to them above half of it), in full black.
     ``inversion`` "stochastic" takes the noise that the model sees in the noised mix of content and edges, in one
-    call (the paper's, and compat's); "ddim" walks to it from the same mix, which keeps far more of the content.
+    call (the paper's, and compat's); "ddim" walks to it from the same mix, which keeps far more of the content on a
+    small model; empty is what the model's folder advises, or the paper's.
     ``prompt`` holds "*"; ``negative_prompt`` is what guidance leads away from. ``size`` is the working length of
     the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
     """
@@ -80,7 +81,7 @@ class S2PreST(FitSettings):
     adain: float = 0.0
     edges: str = "canny"
     edge_threshold: float = 0.0
-    inversion: str = "ddim"
+    inversion: str = ""
     size: int = 0
     sampler: str = "ddim"
     compat: str = ""
@@ -100,7 +101,7 @@ class S2PreST(FitSettings):
             raise SettingError(f"The edge_schedule must be {', '.join(EDGE_SCHEDULES)}, not '{self.edge_schedule}'.")
         if self.edges not in EDGE_SOURCES and not Path(self.edges).is_file():
             raise SettingError(f"edges must be {', '.join(EDGE_SOURCES)} or an edge picture, not '{self.edges}'.")
-        if self.inversion not in INVERSIONS:
+        if self.inversion and self.inversion not in INVERSIONS:
             raise SettingError(f"The inversion must be {' or '.join(INVERSIONS)}, not '{self.inversion}'.")
         if self.compat not in ARITHMETICS:
             raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
@@ -111,17 +112,13 @@ class S2PreST(FitSettings):
             )
         check_size(self.size)
         steps_of_strength(self.steps, self.strength)
-        if self.compat and not self.guidance_scale:
-            object.__setattr__(self, "guidance_scale", PUBLISHED_GUIDANCE)
+        if self.compat:
+            object.__setattr__(self, "guidance_scale", self.guidance_scale or PUBLISHED_GUIDANCE)
+            object.__setattr__(self, "inversion", "stochastic")
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
         return fit_settings(self, FitSettings)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether the noise is estimated in one call, as published, and not walked to."""
-        return self.inversion == "stochastic" or bool(self.compat)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -149,9 +146,8 @@ class S2PreST(FitSettings):
         memory: Memory,
     ) -> list[Stylization]:
         """Put the style on contents; those of equal working size share every pass through the network."""
-        if not self.guidance_scale:
-            scale = advised(0, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
-            settled = replace(self, guidance_scale=scale)
+        settled = self.settled(backbone)
+        if settled != self:
             return settled.stylize(contents, regions, backbone, seed, progress, memory)
         style = whole_style(regions, self.name)
         style.check(self.fits, backbone.fingerprint, backbone.name)
@@ -165,6 +161,14 @@ class S2PreST(FitSettings):
                 batch = self._together([contents[i] for i in some], working, style, backbone, seed, progress, memory)
                 results.update(zip(some, batch, strict=True))
         return [results[index] for index in range(len(contents))]
+
+    def settled(self, backbone: Backbone) -> S2PreST:
+        """With what the model advises where nothing was asked for, or with the paper's."""
+        return replace(
+            self,
+            guidance_scale=advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone),
+            inversion=advised(self.inversion, "inversion", PUBLISHED_INVERSION, backbone),
+        )
 
     @torch.no_grad()
     def _together(
@@ -329,7 +333,7 @@ class S2PreST(FitSettings):
         """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
         mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
         edge_share = 0.0 if self.edges == "none" else self.edge_noise
-        if not self.stochastic:
+        if self.inversion == "ddim":
             seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
             way = (backbone, seen, conditions.without, self.steps, entry.run)
             noisy = remembered_inversion(*way, corrections=0, memory=memory, progress=progress)
