@@ -23,7 +23,7 @@ from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
 from velatura.methods.base import Stylization, advised
-from velatura.methods.diffstyler.fitting import start_moments
+from velatura.methods.diffstyler.fitting import moments_on_the_way, start_moments
 from velatura.models.adapters import attached, fresh_adapter, read_lora, save_lora, using
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
@@ -179,6 +179,14 @@ def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
     assert moments is not None and torch.equal(moments, fitted().tensors["start.moments"][-1])
     given = with_moments(torch.randn(1, 8, 6, 6), moments, 1.0)
     assert torch.allclose(channel_moments(given), moments, atol=1e-3)
+
+
+def test_the_statistics_are_those_of_what_the_style_mask_lets_in() -> None:
+    pixels, inside = image_to_pixels(STYLE.image, (64, 64)), torch.zeros(8, 8, dtype=torch.bool)
+    inside[:, :4] = True
+    part = moments_on_the_way(pixels, inside, tiny_house(), Silent())["start.moments"]
+    latents = tiny_house().encode(pixels)[:, :, :, :4]
+    assert torch.allclose(part[0], channel_moments(latents), atol=1e-5) and part.shape[:2] == (21, 2)
 
 
 def test_the_start_mixes_the_styles_own_noise_into_its_region() -> None:

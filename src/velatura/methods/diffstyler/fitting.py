@@ -95,17 +95,21 @@ def fit_lora(
     card["prompt"] = settings.fit_prompt
     kept = plan_size(picture.size, min(KEPT_SIDE, min(picture.size)), 1).working
     tensors = {**adapter, "picture.00": picture_tensor(picture.image.resize(kept))}
-    tensors |= moments_on_the_way(pixels, backbone, progress)
+    tensors |= moments_on_the_way(pixels, counts[0, 0] > 0, backbone, progress)
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
 
 
 @torch.no_grad()
-def moments_on_the_way(pixels: Tensor, backbone: LatentBackbone, progress: Progress) -> dict[str, Tensor]:
-    """Channel moments (levels, 2, 1, C, 1, 1) of a picture's latents along its inversion, and abar at each level."""
+def moments_on_the_way(
+    pixels: Tensor, inside: Tensor, backbone: LatentBackbone, progress: Progress
+) -> dict[str, Tensor]:
+    """Channel moments (levels, 2, 1, C, 1, 1) of a picture's latents along its inversion, over the cells ``inside``
+    (h, w); and abar at each level.
+    """
     levels = ddim_levels(backbone.alphas_cumprod, MOMENT_STEPS)
     predict = conditional(backbone, backbone.text([""]))
     way = invert(predict, backbone.encode(pixels), levels, 1, progress).latents
-    moments = torch.stack([channel_moments(latents) for latents in way])
+    moments = torch.stack([channel_moments(latents[:, :, None, inside]) for latents in way])
     return {MOMENTS: moments.cpu(), MOMENT_ABARS: torch.tensor(levels.abars)}
 
 
