@@ -16,6 +16,7 @@ from tests.test_parity_adm import original
 from velatura.app.cli import app
 from velatura.app.studio import Studio
 from velatura.diffusion.ancestral import AncestralSchedule
+from velatura.diffusion.schedules import make_sampler, with_learned_variance
 from velatura.errors import ModelError, SettingError
 from velatura.losses import published
 from velatura.memory import Memory
@@ -157,3 +158,21 @@ def test_files_that_are_no_adm_leave_nothing_behind(tmp_path: Path) -> None:
     torch.save(original(SHAPE), tmp_path / "adm.pt")
     code, said = run("models", "convert", str(tmp_path / "adm.pt"), "--flags", str(tmp_path / "flags.json"))
     assert code != 0 and "cannot be read" in said and not (tmp_path / "adm").exists()
+
+
+def test_ddpm_steps_by_the_variance_that_the_network_learned() -> None:
+    """Against the arithmetic that is proved on the recordings of the published code."""
+    sampler = with_learned_variance(make_sampler("ddpm", adm().scheduler), lambda: logits)
+    sampler.set_timesteps(20)
+    visited = tuple(int(t) for t in reversed(sampler.timesteps))
+    kept = sampler.alphas_cumprod[list(visited)].double().numpy()
+    schedule = AncestralSchedule(visited, 1 - kept / np.append(1.0, kept[:-1]))
+    x, noise, logits = torch.randn(3, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits = logits.clamp(-1, 1)
+    for index in (1, 7, 19):
+        step = sampler.step(noise, visited[index], x, generator=torch.Generator().manual_seed(1))
+        fresh = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+        prediction = schedule.predicted(x, noise, logits, index)
+        assert torch.allclose(step.prev_sample, schedule.ancestral_step(prediction, fresh, index), atol=1e-4)
+    ancestral = dataclasses.replace(QUICK, sampler="ddpm")
+    assert np.array_equal(result(ancestral), result(ancestral)) and not np.array_equal(result(ancestral), result(QUICK))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,21 @@ def make_sampler(name: str, base: Any) -> Any:
     elif name == "ddpm":
         config |= {"clip_sample": False}
     return classes[name](**config)
+
+
+def with_learned_variance(sampler: Any, logits: Callable[[], Tensor]) -> Any:
+    """A DDPM sampler that takes its variance from the network (Nichol & Dhariwal 2021, eq. 15).
+
+    ``logits`` gives v in [-1, 1] of the prediction that the step is made from, (B, C, H, W).
+    """
+    learned = type(sampler).from_config(sampler.config, variance_type="learned_range")
+    step = learned.step
+
+    def stepped(noise: Tensor, timestep: Any, sample: Tensor, **options: Any) -> Any:
+        return step(torch.cat([noise, logits().to(noise)], dim=1), timestep, sample, **options)
+
+    learned.step = stepped
+    return learned
 
 
 def sampler_steps(sampler: Any, steps: int, run: int) -> Sequence[int]:

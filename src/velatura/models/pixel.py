@@ -44,6 +44,7 @@ class PixelBackbone:
         )
         self.evaluations = 0
         self.advised: Advice = {}
+        self.variance_logits: Tensor | None = None  # of the last prediction
         self.fingerprint = fingerprint(unet)
 
     @property
@@ -58,7 +59,9 @@ class PixelBackbone:
         return latents
 
     def predict(self, latents: Tensor, timestep: int | Tensor, condition: Condition) -> Tensor:
-        return self.noise_and_variance(latents, timestep, condition)[0]
+        noise, logits = self.noise_and_variance(latents, timestep, condition)
+        self.variance_logits = logits.detach()
+        return noise
 
     def noise_and_variance(
         self, latents: Tensor, timestep: int | Tensor, condition: Condition
@@ -71,6 +74,12 @@ class PixelBackbone:
         output: Tensor = self.unet(latents.to(self.dtype), times, class_labels=labels).sample.float()
         noise, variance = output.chunk(2, dim=1)
         return noise, variance
+
+    def last_variance(self) -> Tensor:
+        """v in [-1, 1], (B, 3, H, W), of the last prediction. Raises ModelError before the first."""
+        if self.variance_logits is None:
+            raise ModelError(f"The model {self.name} has not predicted anything yet.")
+        return self.variance_logits
 
     def encoded(self, latents: Tensor) -> tuple[Tensor, ...]:
         """What the encoder makes of pictures at timestep 0: five maps (B, C, h, w) (ZeCon's features)."""

@@ -20,7 +20,7 @@ from velatura.diffusion.guidance import classifier_free, composed
 from velatura.diffusion.inversion import Predict
 from velatura.diffusion.remembered import remembered_inversion
 from velatura.diffusion.sampling import Moment, denoise, unsteered
-from velatura.diffusion.schedules import add_noise, ddim_levels, make_sampler, steps_of_strength
+from velatura.diffusion.schedules import add_noise, ddim_levels, make_sampler, steps_of_strength, with_learned_variance
 from velatura.errors import SettingError
 from velatura.losses import check_losses
 from velatura.losses.colour import transport_colours
@@ -33,6 +33,7 @@ from velatura.methods.guided.sizing import usual_sizing
 from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed, within_sight
 from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import perceptual_trunk
+from velatura.models.pixel import PixelBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
 from velatura.picture.sizing import check_size
 from velatura.progress import Progress
@@ -219,7 +220,7 @@ class Guided:
             result = denoise(
                 steering.predict if wanted and self.gradient == "unet" else predict,
                 self.start_latents(latents, backbone, seed, progress, memory),
-                make_sampler(self.sampler, backbone.scheduler),
+                self.made_sampler(backbone),
                 self.steps,
                 run,
                 steer=steer if wanted else unsteered,
@@ -302,6 +303,13 @@ class Guided:
         if says_word and word is None:
             return backbone.text([""])
         return backbone.text([self.prompt], word if says_word else None)
+
+    def made_sampler(self, backbone: Backbone) -> Any:
+        """The sampler; DDPM on an ADM takes the variance that the network has learned."""
+        sampler = make_sampler(self.sampler, backbone.scheduler)
+        if self.sampler == "ddpm" and isinstance(backbone, PixelBackbone):
+            return with_learned_variance(sampler, backbone.last_variance)
+        return sampler
 
     def start_latents(
         self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress, memory: Memory
