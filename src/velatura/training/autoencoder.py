@@ -107,8 +107,8 @@ def deepened(finished: HouseAutoencoder, blocks: int) -> HouseAutoencoder:
     added = residuals(deeper.config.block_out_channels[-2], blocks)
     deeper.decoder = nn.Sequential(*parts[:-3], *added, *parts[-3:])
     deeper.register_to_config(decoder_blocks=deeper.config.decoder_blocks + blocks)
-    for part in (deeper, deeper.decoder):
-        part.requires_grad_(part is deeper.decoder)
+    deeper.requires_grad_(False)
+    deeper.decoder.requires_grad_(True)
     return deeper
 
 

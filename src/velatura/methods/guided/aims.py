@@ -86,7 +86,7 @@ def aim_at(
     known = (style.identity, style.card.get("text"), shape, str(backbone.device))
     goal: Goal | None = None
     if eyes is not None:
-        key = ("goal", *known, eyes.source, ways.goal_of_text.__name__)
+        key = ("goal", *known, eyes.source, ways.clip)
         goal = memory.recall(key, partial(goal_of, style, picture, eyes, ways))
     statistics = statistics_of(style, backbone.device)
     if picture is not None and style.card.get("features") != trunk.source:  # fitted where other weights were at hand

@@ -282,10 +282,12 @@ class Guided:
         memory: Memory,
     ) -> list[Aim]:
         """What each region's style wants, and where."""
-        drawn = [torch.Generator().manual_seed(seed) for _ in regions]
+        wanted = (self.weights, self.spans, backbone)
         return [
-            aim_at(region.style, pixels, latents, self.weights, self.spans, backbone, draws, memory, where, region.span)
-            for region, draws, where in zip(regions, drawn, _parts(shares), strict=True)
+            aim_at(
+                region.style, pixels, latents, *wanted, torch.Generator().manual_seed(seed), memory, where, region.span
+            )
+            for region, where in zip(regions, _parts(shares), strict=True)
         ]
 
     def predictor(self, regions: Sequence[Region], shares: Tensor, backbone: Backbone) -> Predict:
