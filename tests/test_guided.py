@@ -212,6 +212,14 @@ def test_regions_keep_the_background_and_their_styles_apart() -> None:
     assert np.abs(np.asarray(everywhere.picture).astype(int) - result(QUICK)).max() <= 1
 
 
+def test_a_gray_style_makes_its_region_gray_and_no_other() -> None:
+    gray = Picture.of(smooth_image(64, 64, 1).convert("L").convert("RGB"), "gray")
+    left = Region(QUICK.fit(gray, tiny_house(), "gray", Silent()), BoxOfHalf(0.5, left=True))
+    made = QUICK.stylize([CONTENT], [left, Region(fitted(), BoxOfHalf(0.5))], tiny_house(), 0, Silent(), Memory())[0]
+    chroma = np.ptp(np.asarray(made.picture).astype(int), axis=2)
+    assert chroma[:, :40].mean() < 8 < 20 < chroma[:, 56:].mean()
+
+
 @dataclasses.dataclass(frozen=True)
 class BoxOfHalf:
     """Everything right (or left) of a share of the width."""

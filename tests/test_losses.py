@@ -103,6 +103,13 @@ def test_colour_moments_are_mean_and_covariance() -> None:
     assert one_colour.isfinite().all()
 
 
+def test_weighed_colour_moments_are_those_of_what_is_weighed() -> None:
+    pixels, shares = torch.randn(1, 3, 20, 30), torch.zeros(1, 1, 20, 30)
+    shares[..., :10] = 0.5
+    for ours, theirs in zip(colour_moments(pixels, shares), colour_moments(pixels[..., :10]), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
 def test_transported_colours_have_the_wanted_moments_and_no_share_changes_nothing() -> None:
     pixels = 0.8 * torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     wanted = colour_moments(0.3 * smooth_pixels(seed=1) - 0.2)

@@ -19,10 +19,11 @@ from velatura.models.loading import load_backbone
 from velatura.progress import Silent
 from velatura.training.autoencoder import (
     AutoencoderRecipe,
-    DecoderRecipe,
+    DeeperRecipe,
+    Tether,
     deepened,
     train_autoencoder,
-    train_decoder,
+    train_deeper,
 )
 from velatura.training.batches import Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
@@ -137,22 +138,34 @@ def test_a_tiny_autoencoder_run_saves_a_working_model_and_resumes(shards: Path, 
     assert len((tmp_path / "ae" / "log.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_deeper_decoder_begins_as_the_same_function_and_learns_alone(shards: Path, tmp_path: Path) -> None:
+def test_a_deeper_autoencoder_begins_as_the_same_function_and_learns(shards: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     vae, pixels = HouseAutoencoder(), smooth_pixels(64, 64)
-    for parameter in vae.decoder.parameters():
+    for parameter in [*vae.encoder.parameters(), *vae.decoder.parameters()]:
         torch.nn.init.normal_(parameter, std=0.02)
     with torch.no_grad():
         latents = vae.encode(pixels).latent_dist.mode()
-        assert torch.equal(deepened(vae, 2).decode(latents).sample, vae.decode(latents).sample)
-    recipe = DecoderRecipe(steps=2, batch=2, every=1, more_blocks=2)
-    train_decoder(vae, shards, tmp_path / "decoder", recipe, resume=False, progress=Silent())
-    again = HouseAutoencoder.from_pretrained(tmp_path / "decoder" / "vae")
+        deeper = deepened(vae, 1, 2)
+        assert torch.equal(deeper.encode(pixels).latent_dist.mode(), latents)
+        assert torch.equal(deeper.decode(latents).sample, vae.decode(latents).sample)
+    recipe = DeeperRecipe(steps=2, batch=2, every=1, more_encoder_blocks=1, more_decoder_blocks=2)
+    train_deeper(vae, shards, tmp_path / "deeper", recipe, resume=False, progress=Silent())
+    again = HouseAutoencoder.from_pretrained(tmp_path / "deeper" / "vae")
     with torch.no_grad():
-        assert torch.equal(again.encode(pixels).latent_dist.mode(), latents)
+        assert not torch.equal(again.encode(pixels).latent_dist.mode(), latents)
         assert not torch.equal(again.decode(latents).sample, vae.decode(latents).sample)
-    assert again.config.decoder_blocks == vae.config.decoder_blocks + 2
+    config = (again.config.encoder_blocks, again.config.decoder_blocks)
+    assert config == (vae.config.encoder_blocks + 1, vae.config.decoder_blocks + 2)
     assert again.config.scaling_factor == vae.config.scaling_factor
+
+
+def test_a_tether_is_the_latents_distance_from_the_finished_ones() -> None:
+    vae, pixels = HouseAutoencoder(), smooth_pixels(64, 64)
+    with torch.no_grad():
+        latents = vae.encode(pixels).latent_dist.mode()
+    tether = Tether(vae, 3.0)
+    assert tether(latents, pixels) == 0
+    assert tether(latents + 0.5, pixels).item() == pytest.approx(0.75, rel=1e-5)
 
 
 def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:

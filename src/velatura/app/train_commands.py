@@ -26,17 +26,17 @@ def train_house(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")] = False,
     autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 6000,
-    decoder_steps: Annotated[int, typer.Option(help="Steps of its deeper decoder, trained alone.")] = 5500,
+    deeper_steps: Annotated[int, typer.Option(help="Steps of the same made deeper.")] = 8000,
     small_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 128 px pictures.")] = 6000,
     large_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 256 px pictures.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
 ) -> None:
-    """Pack (unless OUT/shards is there), train autoencoder, decoder, denoiser; check; OUT/denoiser/house is it."""
+    """Pack (unless OUT/shards is there), train the autoencoder, then the denoiser; check; OUT/denoiser/house is it."""
     if context.invoked_subcommand is not None:
         return
     from velatura.training.recipe import Recipe, run_recipe
 
-    recipe = Recipe(autoencoder_steps, decoder_steps, small_steps, large_steps, seed)
+    recipe = Recipe(autoencoder_steps, deeper_steps, small_steps, large_steps, seed)
     run_recipe(photos or [], paintings or [], heldout or [], out, recipe, resume, TerminalProgress())
     typer.echo(out / "denoiser" / "house")
 

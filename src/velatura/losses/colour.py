@@ -10,23 +10,31 @@ from velatura.losses.base import Targets, View
 FLOOR = 1e-4  # added to the covariance's diagonal, so that a picture of one colour has a factor too
 
 
-def colour_moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (3,) and lower Cholesky factor (3, 3) of the covariance of the RGB colours of (B, 3, H, W)."""
+def colour_moments(pixels: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean (3,) and lower Cholesky factor (3, 3) of the covariance of the RGB colours of (B, 3, H, W).
+
+    ``shares`` (B, 1, H, W), not all zero, weigh the pixels; without them all count alike.
+    """
     colours = pixels.transpose(0, 1).flatten(1).float()
-    mean = colours.mean(1)
+    weights = torch.ones_like(colours[0]) if shares is None else shares.flatten().float()
+    weights = weights / weights.sum()
+    mean = colours @ weights
     centred = colours - mean[:, None]
-    covariance = centred @ centred.T / colours.shape[1]
+    covariance = (weights * centred) @ centred.T
     factor: Tensor = torch.linalg.cholesky(covariance + FLOOR * torch.eye(3, device=pixels.device))
     return mean, factor
 
 
-def transport_colours(pixels: Tensor, mean: Tensor, factor: Tensor, share: float) -> Tensor:
+def transport_colours(
+    pixels: Tensor, mean: Tensor, factor: Tensor, share: float, shares: Tensor | None = None
+) -> Tensor:
     """Move the colours of (1, 3, H, W) by ``share`` (0..1) of the way to those moments, each as little as can be.
 
-    The linear Monge-Kantorovich map C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2 between the covariances C and S
-    (Pitie and Kokaram 2007). Returns pixels in [-1, 1].
+    Their own moments are those of the pixels as ``shares`` (1, 1, H, W) weigh them. The map is the linear one of
+    Monge and Kantorovich, C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, between the covariances C and S (Pitie and Kokaram 2007).
+    Returns pixels in [-1, 1].
     """
-    own_mean, own_factor = colour_moments(pixels)
+    own_mean, own_factor = colour_moments(pixels, shares)
     root = _symmetric_power(own_factor @ own_factor.T, 0.5)
     inverse = _symmetric_power(own_factor @ own_factor.T, -0.5)
     transport = inverse @ _symmetric_power(root @ factor @ factor.T @ root, 0.5) @ inverse

@@ -1,8 +1,9 @@
-"""Training of the house autoencoder: the learned residual on top of the block DCT, then a deeper decoder alone."""
+"""Training of the house autoencoder: the learned residual on top of the block DCT, then the same made deeper."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,17 @@ class AutoencoderRecipe:
 
 
 @dataclass(frozen=True)
-class DecoderRecipe(AutoencoderRecipe):
-    """Settings of the decoder's own training: ``more_blocks`` at a quarter of the resolution."""
+class DeeperRecipe(AutoencoderRecipe):
+    """Settings of the second training, with more blocks at a quarter of the resolution on both sides.
 
-    more_blocks: int = 6
+    ``tether`` weighs the latents' squared distance from those of the first: a denoiser of these needs little to follow.
+    """
+
+    more_encoder_blocks: int = 2
+    more_decoder_blocks: int = 6
     learning_rate: float = 4e-4
     latent_noise: float = 0.02
+    tether: float = 0.05
 
 
 def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +73,21 @@ def perceptual_loss(restored: Tensor, pixels: Tensor) -> Tensor:
     ours = trunk.features(restored, layers)
     distances = [(F.normalize(ours[name]) - F.normalize(wanted[name])).square().sum(1).mean() for name in layers]
     return torch.stack(distances).sum()
+
+
+class Tether:
+    """``weight`` times the mean squared distance of latents from those of a ``finished`` autoencoder."""
+
+    def __init__(self, finished: HouseAutoencoder, weight: float) -> None:
+        self.finished, self.weight = finished.requires_grad_(False).eval(), weight
+
+    def __call__(self, latents: Tensor, pixels: Tensor) -> Tensor:
+        held = self.finished.to(pixels.device).encode(pixels).latent_dist.mode()
+        return self.weight * F.mse_loss(latents.float(), held.float())
+
+
+def untethered(latents: Tensor, pixels: Tensor) -> Tensor:
+    return latents.new_zeros(())
 
 
 @torch.no_grad()
@@ -97,18 +118,18 @@ class Reconstruction(nn.Module):
         return self.autoencoder.decode(noisy).sample, latents
 
 
-def deepened(finished: HouseAutoencoder, blocks: int) -> HouseAutoencoder:
-    """The same function with ``blocks`` more blocks in its decoder to learn with, and a frozen encoder.
-
-    A denoiser of its latents stays right: nothing it has seen changes.
-    """
+def deepened(finished: HouseAutoencoder, encoder_blocks: int, decoder_blocks: int) -> HouseAutoencoder:
+    """The same function with more blocks at a quarter of the resolution to learn with."""
     deeper = copy.deepcopy(finished)
-    parts = list(deeper.decoder)
-    added = residuals(deeper.config.block_out_channels[-2], blocks)
-    deeper.decoder = nn.Sequential(*parts[:-3], *added, *parts[-3:])
-    deeper.register_to_config(decoder_blocks=deeper.config.decoder_blocks + blocks)
-    deeper.requires_grad_(False)
-    deeper.decoder.requires_grad_(True)
+    width = deeper.config.block_out_channels[-2]
+    begin, end = list(deeper.encoder), list(deeper.decoder)
+    first_narrow = 2 + deeper.config.encoder_blocks
+    deeper.encoder = nn.Sequential(*begin[:first_narrow], *residuals(width, encoder_blocks), *begin[first_narrow:])
+    deeper.decoder = nn.Sequential(*end[:-3], *residuals(width, decoder_blocks), *end[-3:])
+    deeper.register_to_config(
+        encoder_blocks=deeper.config.encoder_blocks + encoder_blocks,
+        decoder_blocks=deeper.config.decoder_blocks + decoder_blocks,
+    )
     return deeper
 
 
@@ -128,13 +149,14 @@ def train_autoencoder(
     return model
 
 
-def train_decoder(
-    finished: HouseAutoencoder, shards: Path, out: Path, recipe: DecoderRecipe, resume: bool, progress: Progress
+def train_deeper(
+    finished: HouseAutoencoder, shards: Path, out: Path, recipe: DeeperRecipe, resume: bool, progress: Progress
 ) -> HouseAutoencoder:
-    """Deepen the decoder of a ``finished`` autoencoder, train it alone, save the model in ``out/vae`` and return it."""
+    """Deepen a ``finished`` autoencoder, train it on, save the model in ``out/vae`` and return it."""
     batches = Batches(read_shards(shards, "train"), recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = _trained(deepened(finished, recipe.more_blocks), batches, shards, out, recipe, resume, progress)
+    model = deepened(finished, recipe.more_encoder_blocks, recipe.more_decoder_blocks)
+    model = _trained(model, batches, shards, out, recipe, resume, progress, Tether(finished, recipe.tether))
     model.save_pretrained(out / "vae", is_main_process=PartialState().is_main_process)
     return model
 
@@ -147,15 +169,14 @@ def _trained(
     recipe: AutoencoderRecipe,
     resume: bool,
     progress: Progress,
+    tether: Callable[[Tensor, Tensor], Tensor] = untethered,
 ) -> HouseAutoencoder:
-    """Train what of ``model`` is not frozen."""
     accelerator = Accelerator(mixed_precision="bf16")
     device = accelerator.device
     model.to(device, memory_format=torch.channels_last)
     heldout = read_shards(shards, "heldout")
     checks = centre_crops(heldout).to(device) if heldout else None
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=recipe.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
     )
@@ -176,14 +197,16 @@ def _trained(
             restored, latents = trained(pixels, recipe.latent_noise)
             few = slice(recipe.perceptual_crops)
             perceptual = perceptual_loss(restored[few], pixels[few])
+            drift = tether(latents, pixels)
         loss = (
             reconstruction_loss(restored.float(), pixels, recipe.gradient_weight)
             + recipe.spread_weight * latents.float().square().mean()
             + recipe.perceptual_weight * perceptual.float()
+            + drift
         )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(learning, 1.0)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         done = step + 1

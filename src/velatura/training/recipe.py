@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from velatura.errors import SettingError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.progress import Progress
-from velatura.training.autoencoder import AutoencoderRecipe, DecoderRecipe, train_autoencoder, train_decoder
+from velatura.training.autoencoder import AutoencoderRecipe, DeeperRecipe, train_autoencoder, train_deeper
 from velatura.training.check import check_house
 from velatura.training.denoiser import DenoiserRecipe, train_denoiser
 from velatura.training.journal import CHECKPOINT
@@ -23,7 +23,7 @@ class Recipe:
     """What one run spends, in optimiser steps, and its seed."""
 
     autoencoder_steps: int = 6000
-    decoder_steps: int = 5500
+    deeper_steps: int = 8000
     small_steps: int = 6000
     large_steps: int = 4000
     seed: int = 0
@@ -39,9 +39,9 @@ def run_recipe(
     resume: bool,
     progress: Progress,
 ) -> None:
-    """Pack, train the autoencoder, then its decoder alone and deeper, then the denoiser; check.
+    """Pack, train the autoencoder, deepen it and train it on, then train the denoiser; check.
 
-    Each stage that is whole is not run again. ``out`` then holds shards, autoencoder, decoder, denoiser (logs,
+    Each stage that is whole is not run again. ``out`` then holds shards, autoencoder, deeper, denoiser (logs,
     checkpoints, and the model as ``house``) and check.
     """
     shards, processes = out / "shards", Accelerator(mixed_precision="bf16")
@@ -61,8 +61,8 @@ def run_recipe(
 
     whole = AutoencoderRecipe(steps=recipe.autoencoder_steps, seed=recipe.seed)
     first = autoencoder("autoencoder", lambda folder, begun: train_autoencoder(shards, folder, whole, begun, progress))
-    alone = DecoderRecipe(steps=recipe.decoder_steps, seed=recipe.seed)
-    vae = autoencoder("decoder", lambda folder, begun: train_decoder(first, shards, folder, alone, begun, progress))
+    further = DeeperRecipe(steps=recipe.deeper_steps, seed=recipe.seed)
+    vae = autoencoder("deeper", lambda folder, begun: train_deeper(first, shards, folder, further, begun, progress))
     begun = (out / "denoiser" / CHECKPOINT).is_file()
     denoiser = DenoiserRecipe(small_steps=recipe.small_steps, large_steps=recipe.large_steps, seed=recipe.seed)
     train_denoiser(shards, out / "denoiser", vae, denoiser, resume and begun, progress)

@@ -61,8 +61,8 @@ class Guided:
     ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
     ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
     "dpmsolver++", "unipc" or "euler".
-    ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else
-    (less below strength 0.5, so that a small strength is a small change).
+    ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else,
+    and the result's once more (less below strength 0.5, so that a small strength is a small change).
     ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
     ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the
     model's native size, at most 512). ``compat`` "original" runs ZeCon's own loop on an ADM.
@@ -228,7 +228,7 @@ class Guided:
                 eta=self.eta,
                 progress=progress,
             )
-            decoded = backbone.decode(result)
+            decoded = self.recoloured(backbone.decode(result), regions, masks)
         return self.finished(decoded, content, regions, masks, aims, values, backbone, seed, sizing.working)
 
     def finished(
@@ -259,15 +259,17 @@ class Guided:
         return Stylization(picture, content.alpha, layers, values, manifest)
 
     def recoloured(self, pixels: Tensor, regions: Sequence[Region], masks: Sequence[Mask]) -> Tensor:
-        """The content (1, 3, H, W) with each region's colours moved towards its style's."""
+        """A picture (1, 3, H, W) with each region's colours moved towards its style's."""
         share = self.palette * min(1.0, 2 * self.strength)
         covers = [torch.from_numpy(cover)[None, None].to(pixels) for cover in layered(masks)]
         moved = pixels
         for region, cover in zip(regions, covers, strict=True):
             statistics = statistics_of(region.style, pixels.device)
             if share and statistics is not None:
-                own = transport_colours(pixels, statistics.colour_mean, statistics.colour_factor, share)
                 sized = F.interpolate(cover, pixels.shape[2:], mode="area")
+                if not bool(sized.any()):
+                    continue
+                own = transport_colours(pixels, statistics.colour_mean, statistics.colour_factor, share, sized)
                 moved = own if bool((sized == 1).all()) else moved + sized * (own - pixels)
         return moved
 
