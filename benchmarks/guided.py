@@ -14,21 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from measuring import Pair, measures, table, tiled
 
 from velatura import Studio
 from velatura.app.files import content_files
 from velatura.app.terminal import TerminalProgress
-from velatura.evaluation import (
-    colour_distance,
-    content_leak,
-    edge_f1,
-    gram_distance,
-    lpips_hedvgg,
-    magenta_similarity,
-    outline_leak,
-)
-from velatura.models.house.image_encoder import STYLE_NUMBERS
-from velatura.picture import image_to_pixels, open_picture, plan_size
 from velatura.training.check import grid
 
 KEPT: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
@@ -51,7 +41,6 @@ MEASURES = (
     "colour ↓",
     "content leak ↓",
     "outline leak ↓",
-    "seconds",
 )
 TILE = (160, 160)
 
@@ -69,41 +58,37 @@ def main() -> None:
     parser.add_argument("--assisted", action="store_true", help="with palette and word")
     parser.add_argument("--only", action="append", help="an objective by name; repeatable")
     asked = parser.parse_args()
-    contents = [open_picture(file) for file in content_files([asked.contents])[: asked.count]]
-    styles = [open_picture(file) for file in content_files([asked.styles])[: asked.style_count]]
+    contents = content_files([asked.contents])[: asked.count]
+    styles = content_files([asked.styles])[: asked.style_count]
     studio = Studio(asked.model, progress=TerminalProgress())
-    mean = studio.backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
+    taken = measures(studio.backbone, *MEASURES)
     fitted = [studio.fit(style, method="guided") for style in styles]
     chosen = {name: OBJECTIVES[name] for name in asked.only or OBJECTIVES}
-    sums = {name: torch.zeros(len(MEASURES)) for name in chosen}
-    tiles, lines = [], ["| objective | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
+    sums = {name: torch.zeros(len(MEASURES) + 1) for name in chosen}
+    tiles = []
     settings: dict[str, object] = {"size": asked.size, "steps": asked.steps}
     if not asked.assisted:
         settings |= {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
     for number, content in enumerate(contents):
-        size = plan_size(content.size, asked.size, 8).working
-        c = image_to_pixels(content.image, size)
         for index, (style, picture) in enumerate(zip(fitted, styles, strict=True)):
-            s = image_to_pixels(picture.image, plan_size(picture.size, asked.size, 8).working)
-            row = [content.image, picture.image]
+            pair = Pair.of(content, picture, asked.size)
+            row = [pair.content.image, pair.style.image]
             for name, wanted in chosen.items():
                 started = time.perf_counter()
-                result = studio.stylize(content, style, 0, "guided", **settings, weights={**KEPT, **wanted})
+                result = studio.stylize(pair.content, style, 0, "guided", **settings, weights={**KEPT, **wanted})
                 seconds = time.perf_counter() - started
-                r = image_to_pixels(result.picture, size)
-                found = (edge_f1(r, c), lpips_hedvgg(r, c), gram_distance(r, s), magenta_similarity(r, s, mean))
-                leaks = (content_leak(r, c, s), outline_leak(r, c, s))
-                sums[name] += torch.tensor([*found, colour_distance(r, s), *leaks, seconds])
+                found = pair.measured(pair.seen(result.picture), taken)
+                sums[name] += torch.cat([found, torch.tensor([seconds])])
                 row.append(result.picture)
             if index == number % len(fitted):
-                tiles += [image_to_pixels(image, TILE) for image in row]
+                tiles.append(tiled(row, TILE))
         print(f"{number + 1} of {len(contents)} contents", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat(tiles), 2 + len(chosen)).save(asked.out / "sheet.jpg", quality=90)
     means = {name: (total / (len(contents) * len(fitted))).tolist() for name, total in sums.items()}
-    lines += [f"| {name} | " + " | ".join(f"{value:.3g}" for value in row) + " |" for name, row in means.items()]
-    (asked.out / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    printed = table((*MEASURES, "seconds"), means)
+    (asked.out / "table.md").write_text(printed + "\n")
+    print(printed)
     plot(means, asked.out / "plot.png")
 
 

@@ -9,43 +9,20 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import measures, pairs, table, tiled
 from torch import Tensor
 
 from velatura import Studio
-from velatura.app.files import content_files
 from velatura.app.options import parse_settings
-from velatura.evaluation import (
-    colour_distance,
-    edge_f1,
-    gram_distance,
-    lpips_hedvgg,
-    magenta_similarity,
-    psnr,
-    ssim,
-)
-from velatura.models.magenta import STYLE_NUMBERS, paint_over, style_vectors
-from velatura.picture import image_to_pixels, open_picture, plan_size
+from velatura.models.magenta import paint_over, style_vectors
 from velatura.training.check import grid
 
-SIDE = 256  # all measures are taken with the short side scaled to this
+SIDE = 256
 TILE = (256, 256)
-
-
-def measures(mean: Tensor) -> dict[str, Callable[[Tensor, Tensor, Tensor], float]]:
-    """Name (with the better direction) to a function of result, content and style."""
-    return {
-        "psnr ↑": lambda r, c, s: psnr(r, c),
-        "ssim ↑": lambda r, c, s: ssim(r, c),
-        "edge F1 ↑": lambda r, c, s: edge_f1(r, c),
-        "lpips-hedvgg ↓": lambda r, c, s: lpips_hedvgg(r, c),
-        "Gram ↓": lambda r, c, s: gram_distance(r, s),
-        "Magenta cosine ↑": lambda r, c, s: magenta_similarity(r, s, mean),
-        "colour ↓": lambda r, c, s: colour_distance(r, s),
-    }
+TAKEN = ("psnr ↑", "ssim ↑", "edge F1 ↑", "lpips-hedvgg ↓", "Gram ↓", "Magenta cosine ↑", "colour ↓")
 
 
 def main() -> None:
@@ -59,44 +36,28 @@ def main() -> None:
     parser.add_argument("--loss", action="append", dest="losses")
     asked = parser.parse_args()
     settings = parse_settings("guided", asked.settings, asked.losses)
-    contents, styles = content_files([asked.contents]), content_files([asked.styles])
     studio = Studio(asked.model)
-    mean = studio.backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
-    rows: dict[str, list[list[float]]] = {"the photo itself": [], "Magenta's transfer": [], "guided": []}
+    taken = measures(studio.backbone, *TAKEN)
+    rows: dict[str, list[Tensor]] = {"the photo itself": [], "Magenta's transfer": [], "guided": []}
     tiles, seconds = [], []
-    named = measures(mean)
-    for index in range(asked.pairs):
-        content, style = open_picture(contents[index % len(contents)]), open_picture(styles[index * 3 % len(styles)])
-        size = plan_size(content.size, SIDE, 8).working
-        c, s = (
-            image_to_pixels(content.image, size),
-            image_to_pixels(style.image, plan_size(style.size, SIDE, 8).working),
-        )
+    for pair in pairs(asked.contents, asked.styles, asked.pairs, SIDE):
         started = time.perf_counter()
-        result = studio.stylize(content, style=styles[index * 3 % len(styles)], seed=0, **settings)
+        result = studio.stylize(pair.content, style=pair.style, seed=0, **settings)
         seconds.append(time.perf_counter() - started)
-        results = {
-            "the photo itself": c,
-            "Magenta's transfer": paint_over(c, style_vectors(s)),
-            "guided": image_to_pixels(result.picture, size),
-        }
+        magenta = paint_over(pair.c, style_vectors(pair.s))
+        results = {"the photo itself": pair.c, "Magenta's transfer": magenta, "guided": pair.seen(result.picture)}
         for name, picture in results.items():
-            rows[name].append([measure(picture, c, s) for measure in named.values()])
-        shown = (content.image, style.image, result.picture)
-        tiles += [image_to_pixels(image, TILE) for image in shown]
-        tiles.append(torch.nn.functional.interpolate(results["Magenta's transfer"], TILE, mode="bicubic"))
+            rows[name].append(pair.measured(picture, taken).clamp(max=100))
+        tiles.append(tiled((pair.content.image, pair.style.image, result.picture), TILE))
+        tiles.append(torch.nn.functional.interpolate(magenta, TILE, mode="bicubic"))
     asked.out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat(tiles), 8).save(asked.out / "sheet.jpg", quality=92)
-    table = ["| | " + " | ".join(named) + " |", "|---|" + "---|" * len(named)]
-    for name, values in rows.items():
-        means = torch.tensor(values).clamp(max=100).mean(0)
-        table.append(f"| {name} | " + " | ".join(f"{value:.3g}" for value in means.tolist()) + " |")
+    means = table(TAKEN, {name: torch.stack(found).mean(0).tolist() for name, found in rows.items()})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    table.append(
-        f"\n{asked.pairs} pairs; {sorted(seconds)[len(seconds) // 2]:.1f} s a picture (median), peak {peak:.1f} GiB"
-    )
-    (asked.out / "table.md").write_text("\n".join(table) + "\n")
-    print("\n".join(table))
+    median = sorted(seconds)[len(seconds) // 2]
+    means += f"\n\n{asked.pairs} pairs; {median:.1f} s a picture (median), peak {peak:.1f} GiB\n"
+    (asked.out / "table.md").write_text(means)
+    print(means)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from measuring import measures, pairs, table, tiled
 
 from velatura import Studio
-from velatura.app.files import content_files
 from velatura.app.options import parse_settings
 from velatura.app.terminal import TerminalProgress
-from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, magenta_similarity
-from velatura.models.magenta import STYLE_NUMBERS
-from velatura.picture import image_to_pixels, open_picture, plan_size
 from velatura.training.check import grid
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8)
@@ -38,40 +35,31 @@ def main() -> None:
     parser.add_argument("--set", action="append", dest="settings")
     asked = parser.parse_args()
     settings = parse_settings("s2prest", asked.settings, None) | {"size": SIDE}
-    contents, styles = content_files([asked.contents]), content_files([asked.styles])
     studio = Studio(asked.model, progress=TerminalProgress())
-    mean = studio.backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
+    taken = measures(studio.backbone, *MEASURES)
     sums = {(method, strength): torch.zeros(len(MEASURES)) for method in METHODS for strength in STRENGTHS}
     evaluations = dict.fromkeys(sums, 0.0)
     tiles = []
-    for index in range(asked.pairs):
-        content, style = open_picture(contents[index % len(contents)]), open_picture(styles[index * 3 % len(styles)])
-        size = plan_size(content.size, SIDE, 8).working
-        c = image_to_pixels(content.image, size)
-        s = image_to_pixels(style.image, plan_size(style.size, SIDE, 8).working)
-        fitted = studio.fit(style, method="s2prest")
-        row = [content.image, style.image]
+    for index, pair in enumerate(pairs(asked.contents, asked.styles, asked.pairs, SIDE)):
+        fitted = studio.fit(pair.style, method="s2prest")
+        row = [pair.content.image, pair.style.image]
         for method in METHODS:
             for strength in STRENGTHS:
-                result = studio.stylize(content, fitted, 0, method, **settings, strength=strength)
+                result = studio.stylize(pair.content, fitted, 0, method, **settings, strength=strength)
                 if method == "s2prest" and strength == STRENGTHS[0]:
                     row.insert(2, result.layers["canny"])
-                r = image_to_pixels(result.picture, size)
-                found = (edge_f1(r, c), lpips_hedvgg(r, c), gram_distance(r, s), magenta_similarity(r, s, mean))
-                sums[method, strength] += torch.tensor([*found, colour_distance(r, s)])
+                sums[method, strength] += pair.measured(pair.seen(result.picture), taken)
                 evaluations[method, strength] += result.scores["unet_evaluations"]
                 row.append(result.picture)
         if index < asked.shown:
-            tiles += [image_to_pixels(image, TILE) for image in row]
+            tiles.append(tiled(row, TILE))
     asked.out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat(tiles), 3 + len(sums)).save(asked.out / "sheet.jpg", quality=90)
-    lines = ["| method | strength | " + " | ".join(MEASURES) + " | UNet evaluations |", "|---|" + "---|" * 7]
     means = {key: (value / asked.pairs).tolist() for key, value in sums.items()}
-    for (method, strength), values in means.items():
-        numbers = " | ".join(f"{value:.3g}" for value in values)
-        lines.append(f"| {method} | {strength} | {numbers} | {evaluations[method, strength] / asked.pairs:.0f} |")
-    (asked.out / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    rows = {f"{key[0]}, {key[1]}": [*means[key], evaluations[key] / asked.pairs] for key in means}
+    printed = table((*MEASURES, "UNet evaluations"), rows)
+    (asked.out / "table.md").write_text(printed + "\n")
+    print(printed)
     plot(means, asked.out / "plot.png")
 
 

@@ -22,7 +22,7 @@ from velatura.style.mixing import mix_styles, picture_tensor
 from velatura.style.published import read_published_embeddings
 
 TEXT_STYLE = "text:"
-StyleChoice = str | Path | Style | Mapping[str | Path, float]
+StyleChoice = str | Path | Picture | Style | Mapping[str | Path, float]
 
 
 class Studio:
@@ -72,17 +72,17 @@ class Studio:
         checkpoint = self.library.folder.parent / "fits" / f"{method.fits}-{picture.digest[:16]}.safetensors"
         return method.fit(picture, self.backbone, name, self.progress, mask, checkpoint)
 
-    def style(self, style: str | Path | Style, method: Method) -> Style:
+    def style(self, style: str | Path | Picture | Style, method: Method) -> Style:
         """A style from the library by name, or fitted to a picture now (once in this Studio's life)."""
         if isinstance(style, Style):
             return style
         if isinstance(style, str) and style.startswith(TEXT_STYLE):
             return text_style(style.removeprefix(TEXT_STYLE), method)
-        if self.library.has(str(style)):
-            return self.library.load(str(style))
-        if not Path(style).suffix and not Path(style).exists():
-            return self.library.load(str(style))
-        picture = open_picture(style)
+        if not isinstance(style, Picture):
+            unlike_a_file = not Path(style).suffix and not Path(style).exists()
+            if unlike_a_file or self.library.has(str(style)):
+                return self.library.load(str(style))
+        picture = as_picture(style)
         key = (method.fits, picture.digest, repr(dict(method.fitted_by)))
         return self.memory.recall(key, lambda: self._fit(picture, picture.name, method))
 
@@ -94,7 +94,7 @@ class Studio:
         method: str = "guided",
         **settings: Any,
     ) -> Stylization:
-        """Put a style (a picture's path, a style's name, a Style, or several with weights) on a content picture.
+        """Put a style (a picture or its path, a style's name, a Style, or several with weights) on a content picture.
 
         ``settings`` are the method's own (see ``velatura.methods``). The same seed, settings and machine give
         the same picture.
@@ -119,7 +119,7 @@ class Studio:
     def stylize_regions(
         self,
         content: str | Path | Picture,
-        regions: Sequence[tuple[str | Path | Query, str | Path | Style]],
+        regions: Sequence[tuple[str | Path | Query, str | Path | Picture | Style]],
         seed: int = 0,
         method: str = "diffstyler",
         **settings: Any,

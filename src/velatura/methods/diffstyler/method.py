@@ -17,7 +17,7 @@ from velatura.diffusion.guidance import conditional
 from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.diffusion.latents import mixed_noise, with_moments
-from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels, steps_of_strength
+from velatura.diffusion.schedules import Levels, add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.diffusion.source import RecordedSource, Source, WalkedSource
 from velatura.errors import SettingError, StyleError
 from velatura.memory import Memory
@@ -164,7 +164,7 @@ class DiffStyler(FitSettings):
         run = steps_of_strength(self.steps_taken, self.strength)
         levels = ddim_levels(backbone.alphas_cumprod, self.steps_taken).up_to(run)
         injections = [
-            self.schedule.at(1 - (step + 1) / len(levels), timestep, len(backbone.alphas_cumprod))
+            self.schedule.at(_passed(step, levels), timestep, len(backbone.alphas_cumprod))
             for step, timestep in enumerate(levels.timesteps)
         ]
         source = RecordedSource(backbone, backbone.text([""]), levels, injections)
@@ -235,8 +235,7 @@ class DiffStyler(FitSettings):
         adapters = {f"region{index}": region.style.tensors for index, region in enumerate(regions)}
         with attached(unet, adapters):
             for step, timestep, below, above in progress.track(walk[::-1], "denoising"):
-                passed = 1 - (step + 1) / len(levels)
-                acting = [number for number, region in enumerate(regions) if region.acts_at(passed)]
+                acting = [i for i, region in enumerate(regions) if region.acts_at(_passed(step, levels))]
                 shares = whole
                 if len(acting) < len(regions):
                     shares = latent_shares([mask * (i in acting) for i, mask in enumerate(masks)], grid).to(x)
@@ -339,3 +338,8 @@ class DiffStyler(FitSettings):
             scores={"unet_evaluations": float(backbone.evaluations - before)},
             manifest={**made, "regions": described(regions)},
         )
+
+
+def _passed(step: int, levels: Levels) -> float:
+    """The share of the denoising that is behind when it comes to ``step``, counted from the clean end."""
+    return 1 - (step + 1) / len(levels)
