@@ -30,6 +30,7 @@ class AutoencoderRecipe:
     steps: int = 4000
     batch: int = 16
     learning_rate: float = 8e-4
+    square_weight: float = 0.0
     gradient_weight: float = 0.25
     spread_weight: float = 1e-4
     perceptual_weight: float = 0.02
@@ -49,8 +50,10 @@ class DeeperRecipe(AutoencoderRecipe):
     more_encoder_blocks: int = 2
     more_decoder_blocks: int = 6
     learning_rate: float = 4e-4
+    square_weight: float = 2.0
+    perceptual_weight: float = 0.01
     latent_noise: float = 0.02
-    tether: float = 0.05
+    tether: float = 0.003
 
 
 def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,6 +203,7 @@ def _trained(
             drift = tether(latents, pixels)
         loss = (
             reconstruction_loss(restored.float(), pixels, recipe.gradient_weight)
+            + recipe.square_weight * F.mse_loss(restored.float(), pixels)
             + recipe.spread_weight * latents.float().square().mean()
             + recipe.perceptual_weight * perceptual.float()
             + drift
