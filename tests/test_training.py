@@ -170,4 +170,6 @@ def test_a_tether_is_the_latents_distance_from_the_finished_ones() -> None:
 
 def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint"):
+        train_autoencoder(shards, tmp_path / "none", AutoencoderRecipe(), resume=True, progress=Silent())
+    with pytest.raises(ModelError, match="no tokenizer"):
         train_denoiser(shards, tmp_path / "none", HouseAutoencoder(), TINY, resume=True, progress=Silent())

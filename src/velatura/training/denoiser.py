@@ -16,6 +16,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from velatura.errors import ModelError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import HouseImageEncoder, style_part
 from velatura.models.house.vocabulary import PROMPT_LENGTH, build_tokenizer
@@ -273,7 +274,9 @@ def train_denoiser(
 
 def _tokenizer(folder: Path, examples: Sequence[Example], resume: bool, accelerator: Accelerator) -> CLIPTokenizer:
     """The run's tokenizer, built once by one process: equally frequent pairs may come in another order next time."""
-    if accelerator.is_main_process and not (resume and folder.is_dir()):
+    if resume and not folder.is_dir():
+        raise ModelError(f"There is no tokenizer in {folder.parent} to resume with: start without --resume.")
+    if accelerator.is_main_process and not resume:
         build_tokenizer(vocabulary_texts(examples)).save_pretrained(folder)
     accelerator.wait_for_everyone()
     return CLIPTokenizer.from_pretrained(folder)
