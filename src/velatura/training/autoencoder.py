@@ -82,7 +82,7 @@ class Tether:
     """``weight`` times the mean squared distance of latents from those of a ``finished`` autoencoder."""
 
     def __init__(self, finished: HouseAutoencoder, weight: float) -> None:
-        self.finished, self.weight = finished.requires_grad_(False).eval(), weight
+        self.finished, self.weight = copy.deepcopy(finished).requires_grad_(False).eval(), weight
 
     def __call__(self, latents: Tensor, pixels: Tensor) -> Tensor:
         held = self.finished.to(pixels.device).encode(pixels).latent_dist.mode()
