@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import random
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from tests.conftest import smooth_image, smooth_pixels
+from velatura.diffusion.schedules import add_noise
 from velatura.errors import ModelError, PictureError
-from velatura.evaluation import psnr
+from velatura.evaluation import colour_distance, edge_f1, psnr
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import EMBEDDING
 from velatura.models.loading import load_backbone
@@ -25,9 +27,11 @@ from velatura.training.autoencoder import (
     train_autoencoder,
     train_deeper,
 )
-from velatura.training.batches import Batches
+from velatura.training.batches import Batch, Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
 from velatura.training.denoiser import DenoiserRecipe, train_denoiser
+from velatura.training.guises import disguising, guises
+from velatura.training.pack import shuffled
 from velatura.training.shards import Example, read_shards, write_shards
 
 TINY = DenoiserRecipe(
@@ -99,6 +103,54 @@ def test_batches_are_seeded_and_in_range(shards: Path) -> None:
     assert Batches(examples, seed=4).draw(4, 256)[0].shape == (4, 3, 256, 256)
 
 
+def test_a_painted_picture_comes_with_the_same_crop_of_the_photo_beneath(shards: Path, tmp_path: Path) -> None:
+    photo, painting, painted = read_shards(shards, "train")[:3]
+    painted = dataclasses.replace(painted, beneath=0)
+    write_shards([photo, painting, painted], tmp_path / "linked", "train")
+    examples = read_shards(tmp_path / "linked", "train")
+    assert [example.beneath for example in examples] == [None, None, 0]
+    # The painted picture is here the photo itself: whatever is cropped and flipped, both must be alike.
+    twin = dataclasses.replace(examples[2], picture=photo.picture)
+    batch = Batches([*examples[:2], twin], seed=1).draw(12, 128)
+    assert torch.equal(batch.pixels, batch.beneath)
+    other = Batches(examples, seed=1).draw(12, 128)
+    differ = (other.pixels != other.beneath).flatten(1).any(1)
+    assert differ.tolist() == [number == 2 for number in other.indices] and differ.any()
+
+
+def test_picturesshuffled_still_know_the_photo_beneath() -> None:
+    def numbered(number: int, beneath: int | None) -> Example:
+        return Example(bytes([number]), Description("photo"), torch.zeros(1), beneath)
+
+    moved = shuffled([numbered(i, i - 5 if i >= 5 else None) for i in range(10)], random.Random(0))
+    assert [one.picture for one in moved] != [bytes([i]) for i in range(10)]
+    for one in moved:
+        if one.beneath is not None:
+            assert moved[one.beneath].picture[0] == one.picture[0] - 5
+
+
+def test_a_guise_is_the_photo_beneath_or_the_picture_in_its_neighbours_colours() -> None:
+    first, second, photo = (smooth_pixels(64, 64, seed) for seed in range(3))
+    painted = -photo
+    batch = Batch(torch.cat([first, second, painted]), [0, 1, 2], torch.cat([first, second, photo]))
+    shown = guises(batch)
+    assert torch.equal(shown[2:], photo)
+    assert colour_distance(shown[:1], second) < 0.3 * colour_distance(first, second)
+    assert edge_f1(shown[:1], first) > edge_f1(shown[:1], second)
+
+
+def test_disguising_noise_shows_the_guise_in_noise_and_the_picture_without() -> None:
+    latents, guise, noise = (torch.randn(2, 8, 4, 4) for _ in range(3))
+    abars = torch.tensor([0.999999, 0.2])
+    disguised = disguising(noise, latents, guise, abars)
+    noisy = torch.stack([add_noise(*row) for row in zip(latents, disguised, abars.tolist(), strict=True)])
+    plain = torch.stack([add_noise(*row) for row in zip(latents, noise, abars.tolist(), strict=True)])
+    assert torch.allclose(noisy[0], plain[0], atol=1e-2)
+    expected = plain[1] + (0.2**0.5) * (0.8**0.5) * (guise[1] - latents[1])
+    assert torch.allclose(noisy[1], expected, atol=1e-5)
+    assert torch.equal(disguising(noise, latents, latents, abars), noise)
+
+
 def test_learning_rate_rises_stays_and_falls() -> None:
     recipe = DenoiserRecipe(small_steps=60, large_steps=40, warmup_steps=10, learning_rate=1.0)
     assert recipe.learning_rate_at(0) == pytest.approx(0.1)
@@ -116,8 +168,6 @@ def test_a_tiny_run_makes_a_folder_that_the_backbone_loads_and_resumes(shards: P
     noise = backbone.predict(latents, 500, backbone.text(["a photo of a dog"]))
     assert noise.shape == latents.shape and noise.isfinite().all()
     assert max(file.stat().st_size for file in (run / "house").rglob("*")) <= 16 * 2**20
-
-    import dataclasses
 
     longer = dataclasses.replace(TINY, large_steps=2)
     train_denoiser(shards, run, vae, longer, resume=True, progress=Silent())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,17 @@ def _decoded(example: Example) -> Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()
 
 
+class Batch(NamedTuple):
+    """``pixels`` (B, 3, side, side) in [-1, 1] and the numbers of their pictures.
+
+    ``beneath`` is the same crops of the photos that painted pictures were painted over; of other pictures, the pixels.
+    """
+
+    pixels: Tensor
+    indices: list[int]
+    beneath: Tensor
+
+
 class Batches:
     """Endless random batches of ``examples``, kinds drawn by ``shares``; its state is one random generator."""
 
@@ -38,50 +50,49 @@ class Batches:
         self.pictures = [_decoded(example) for example in examples]
         self.descriptions: list[Description] = [example.description for example in examples]
         self.embeddings = torch.stack([example.embedding for example in examples])
+        self.beneath = [number if one.beneath is None else one.beneath for number, one in enumerate(examples)]
         self.by_kind = {
             kind: [i for i, description in enumerate(self.descriptions) if description.kind == kind] for kind in shares
         }
         self.shares = {kind: share for kind, share in shares.items() if self.by_kind[kind]}
 
-    def _crop(self, picture: Tensor, side: int) -> Tensor:
-        top = self.chance.randint(0, picture.shape[1] - side)
-        left = self.chance.randint(0, picture.shape[2] - side)
-        crop = picture[:, top : top + side, left : left + side]
-        return crop.flip(2) if self.chance.random() < 0.5 else crop
+    def _crops(self, pictures: Sequence[Tensor], side: int) -> list[Tensor]:
+        """The same crop of pictures of one size, all flipped or none."""
+        top = self.chance.randint(0, pictures[0].shape[1] - side)
+        left = self.chance.randint(0, pictures[0].shape[2] - side)
+        crops = [picture[:, top : top + side, left : left + side].float() for picture in pictures]
+        return [crop.flip(2) for crop in crops] if self.chance.random() < 0.5 else crops
 
-    def _small(self, picture: Tensor, side: int) -> Tensor:
-        """Half of the time a crop of the picture's own scale, half of the time a whole view halved."""
+    def _small(self, pictures: Sequence[Tensor], side: int) -> list[Tensor]:
+        """Half of the time a crop of the pictures' own scale, half of the time a whole view halved."""
         if self.chance.random() < 0.5:
-            return self._crop(picture, side).float()
-        return F.avg_pool2d(self._crop(picture, 2 * side).float(), 2)
+            return self._crops(pictures, side)
+        return [F.avg_pool2d(crop, 2) for crop in self._crops(pictures, 2 * side)]
 
-    def draw(self, count: int, side: int) -> tuple[Tensor, list[int]]:
-        """Pixels (count, 3, side, side) in [-1, 1] and the numbers of their pictures; side 128 or 256."""
+    def draw(self, count: int, side: int) -> Batch:
+        """Crops of ``count`` pictures; side 128 or 256."""
         kinds = self.chance.choices(list(self.shares), list(self.shares.values()), k=count)
         indices = [self.chance.choice(self.by_kind[kind]) for kind in kinds]
-        pictures = (self.pictures[index] for index in indices)
-        crops = [
-            self._crop(picture, side).float() if side == LARGE else self._small(picture, side) for picture in pictures
-        ]
-        return torch.stack(crops) / 127.5 - 1, indices
+        cropped = self._crops if side == LARGE else self._small
+        both = [cropped((self.pictures[number], self.pictures[self.beneath[number]]), side) for number in indices]
+        pixels, beneath = (torch.stack(crops) / 127.5 - 1 for crops in zip(*both, strict=True))
+        return Batch(pixels, indices, beneath)
 
 
-class _Stream(IterableDataset[tuple[Tensor, list[int]]]):
+class _Stream(IterableDataset[Batch]):
     """Endless batches for a DataLoader; each of its workers draws its own."""
 
     def __init__(self, batches: Batches, count: int, side: int, seed: int) -> None:
         self.batches, self.count, self.side, self.seed = batches, count, side, seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, list[int]]]:
+    def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         self.batches.chance.seed(self.seed * 1009 + (worker.id if worker else 0))
         while True:
             yield self.batches.draw(self.count, self.side)
 
 
-def batch_stream(
-    batches: Batches, count: int, side: int, seed: int, device: torch.device
-) -> Iterator[tuple[Tensor, list[int]]]:
+def batch_stream(batches: Batches, count: int, side: int, seed: int, device: torch.device) -> Iterator[Batch]:
     """Endless batches of ``count`` crops of ``side`` pixels; for a GPU drawn ahead by worker processes."""
     workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
     stream = _Stream(batches, count, side, seed)

@@ -15,9 +15,10 @@ from velatura.diffusion.guidance import classifier_free, conditional
 from velatura.diffusion.inversion import denoise_exactly, invert
 from velatura.diffusion.sampling import denoise
 from velatura.diffusion.schedules import Levels, add_noise, ddim_levels, make_sampler
-from velatura.evaluation import psnr
+from velatura.evaluation import colour_distance, edge_f1, magenta_similarity, psnr
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load_latent_backbone
+from velatura.models.magenta import STYLE_NUMBERS
 from velatura.picture import pixels_to_image
 from velatura.progress import Progress
 from velatura.training.batches import centre_crops
@@ -25,6 +26,9 @@ from velatura.training.shards import read_shards
 
 BANDS = 10
 STEPS = 50
+CONTENTS = 10  # of the held-out pictures, the first
+RESTYLED = 24
+PART = 8  # pictures at a time
 CAPTIONS = (
     "",
     "a photo of a face",
@@ -99,11 +103,24 @@ def _restyled(backbone: LatentBackbone, contents: Tensor, styles: Tensor, progre
     return backbone.decode(denoise(predict, start, sampler, STEPS, run, progress=progress))
 
 
+def _restyling(contents: Tensor, styles: Tensor, restyled: Tensor, usual: Tensor) -> dict[str, float]:
+    """How near the pictures came to their styles, beside what the contents were before; means over all."""
+    pairs = list(zip(*(torch.split(pixels, 1) for pixels in (contents, styles, restyled)), strict=True))
+    measures = {
+        "magenta, before": [magenta_similarity(content, style, usual) for content, style, _ in pairs],
+        "magenta, restyled": [magenta_similarity(result, style, usual) for _, style, result in pairs],
+        "colour, before": [colour_distance(content, style) for content, style, _ in pairs],
+        "colour, restyled": [colour_distance(result, style) for _, style, result in pairs],
+        "edges kept": [edge_f1(result, content) for content, _, result in pairs],
+    }
+    return {name: round(sum(values) / len(values), 3) for name, values in measures.items()}
+
+
 @torch.no_grad()
 def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict[str, object]:
     """Write ``out/report.json`` and sheets of pictures; return the report.
 
-    The held-out shards hold contents first, then styles (``pairs/content``, ``pairs/style``).
+    The held-out shards hold ten contents first, then styles (``pairs/content``, ``pairs/style``).
     """
     backbone = load_latent_backbone(model)
     pixels = centre_crops(read_shards(shards, "heldout")).to(backbone.device)
@@ -124,11 +141,14 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
         "unet seconds, 256 px": _median_seconds(lambda: backbone.predict(latents[:1], 500, empty)),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     grid(torch.cat([pixels[:6], decoded[:6]]), 6).save(out / "autoencoder.png")
     grid(_samples(backbone, progress), 4).save(out / "samples.png")
-    contents = pixels[torch.arange(8) % 8]
-    styles = pixels[torch.arange(len(pixels) - 8, len(pixels))]
-    restyled = _restyled(backbone, contents, styles, progress)
-    grid(torch.stack([contents, styles, restyled], 1).flatten(0, 1), 6).save(out / "restyled.png")
+    contents = pixels[torch.arange(RESTYLED) % CONTENTS]
+    styles = pixels[CONTENTS:][torch.arange(RESTYLED) % (len(pixels) - CONTENTS)]
+    parts = zip(torch.split(contents, PART), torch.split(styles, PART), strict=True)
+    restyled = torch.cat([_restyled(backbone, *part, progress) for part in parts])
+    grid(torch.stack([contents, styles, restyled], 1).flatten(0, 1), 12).save(out / "restyled.png")
+    usual = backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
+    report["restyled by a word"] = _restyling(contents, styles, restyled, usual)
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

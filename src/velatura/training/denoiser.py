@@ -22,8 +22,9 @@ from velatura.models.house.image_encoder import HouseImageEncoder, style_part
 from velatura.models.house.vocabulary import PROMPT_LENGTH, build_tokenizer
 from velatura.models.words import words_inserted
 from velatura.progress import Progress
-from velatura.training.batches import LARGE, Batches, batch_stream
+from velatura.training.batches import LARGE, Batch, Batches, batch_stream
 from velatura.training.captions import PLACEHOLDER, Description, caption, imagenet_names
+from velatura.training.guises import disguising, guises
 from velatura.training.journal import Journal
 from velatura.training.shards import Example, read_shards
 
@@ -49,6 +50,7 @@ class DenoiserRecipe:
     empty_share: float = 0.12
     word_share: float = 0.75
     style_only_share: float = 0.5  # of the words: the style vector without EfficientNet's features
+    guise_share: float = 0.5  # of the pictures with a word: in other colours than the word says
     seed: int = 0
     every: int = 250
 
@@ -149,6 +151,11 @@ class _Conditions:
         texts = [self.text(description) for description in descriptions]
         return tokenize(self.tokenizer, texts)
 
+    def guised(self, at: Tensor) -> Tensor:
+        """Which pictures (B,) come in a guise: some of those whose caption has a word, ``at`` (B, L)."""
+        chosen = torch.tensor([self.chance.random() < self.recipe.guise_share for _ in at])
+        return at.any(1) & chosen.to(at.device)
+
     def thinned(self, embeddings: Tensor) -> Tensor:
         """Some of the embeddings (B, 1380) with only their style part."""
         style_only = torch.tensor([self.chance.random() < self.recipe.style_only_share for _ in embeddings])
@@ -234,26 +241,32 @@ def train_denoiser(
     trained, optimizer = accelerator.prepare(model, optimizer)
     scheduler = make_scheduler()
     losses_by_band = _Bands(scheduler.config.num_train_timesteps)
-    streams: dict[int, Iterator[tuple[Tensor, list[int]]]] = {}
+    streams: dict[int, Iterator[Batch]] = {}
+    abars = scheduler.alphas_cumprod.to(device)
 
     total = recipe.small_steps + recipe.large_steps
     for step in progress.track(range(first, total), "denoiser"):
         count, side = recipe.batch_at(step)
         if side not in streams:
             streams = {side: batch_stream(batches, count, side, own_seed, device)}
-        pixels, indices = next(streams[side])
-        ids = conditions.tokens([batches.descriptions[index] for index in indices]).to(device)
-        seen = conditions.thinned(embeddings[torch.tensor(indices, device=device)])
+        batch = next(streams[side])
+        ids = conditions.tokens([batches.descriptions[index] for index in batch.indices]).to(device)
+        at = ids == placeholder
+        seen = conditions.thinned(embeddings[torch.tensor(batch.indices, device=device)])
+        guised = conditions.guised(at)
+        strange = guises(batch)[guised.cpu()]
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
         with accelerator.autocast():
             with torch.no_grad():
-                latents = vae.encode(pixels.to(device, memory_format=torch.channels_last)).latent_dist.mode()
-            latents = latents.float() * vae.config.scaling_factor
-            noise = torch.randn_like(latents)
+                latents = _encoded(vae, batch.pixels)
+                guise = latents.clone()
+                if guised.any():
+                    guise[guised] = _encoded(vae, strange)
             timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (count,), device=device)
+            noise = disguising(torch.randn_like(latents), latents, guise, abars[timesteps])
             noisy = scheduler.add_noise(latents, noise, timesteps)
-            predicted = trained(noisy, timesteps, ids, ids == placeholder, seen)
+            predicted = trained(noisy, timesteps, ids, at, seen)
         wanted = scheduler.get_velocity(latents, noise, timesteps)
         losses = (predicted.float() - wanted).square().flatten(1).mean(1)
         optimizer.zero_grad(set_to_none=True)
@@ -270,6 +283,13 @@ def train_denoiser(
             journal.write(step=done, side=side, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
             journal.save(_state(model, average, optimizer, done))
             save_house(out / "house", model, average, tokenizer, vae)
+
+
+def _encoded(vae: HouseAutoencoder, pixels: Tensor) -> Tensor:
+    """Latents as the denoiser sees them."""
+    moved = pixels.to(vae.device, memory_format=torch.channels_last)
+    latents: Tensor = vae.encode(moved).latent_dist.mode().float() * vae.config.scaling_factor
+    return latents
 
 
 def _tokenizer(folder: Path, examples: Sequence[Example], resume: bool, accelerator: Accelerator) -> CLIPTokenizer:

@@ -63,6 +63,15 @@ def _named(description: Description, embedding: Tensor, network: EfficientNetLit
     return replace(description, subject=names[int(best)]) if probability > SURE else description
 
 
+def shuffled(examples: Sequence[Example], chance: random.Random) -> list[Example]:
+    """The examples in random order; those painted over still know the photo beneath."""
+    order = list(range(len(examples)))
+    chance.shuffle(order)
+    place = {number: at for at, number in enumerate(order)}
+    moved = (examples[number] for number in order)
+    return [replace(one, beneath=None if one.beneath is None else place[one.beneath]) for one in moved]
+
+
 @torch.no_grad()
 def pack(
     photos: Sequence[Path],
@@ -86,16 +95,15 @@ def pack(
         image = _reduced(path)
         numbers = picture_numbers(_pixels(image), network)[0]
         examples.append(Example(_webp(image), _named(description, numbers, network, names), numbers))
-    photo_examples = [example for example in examples if example.description.kind == "photo"]
     painting_examples = [example for example in examples if example.description.kind == "painting"]
-    chosen = chance.sample(photo_examples, round(painted_share * len(photo_examples)))
-    for photo in progress.track(chosen, "painted photos"):
-        style = chance.choice(painting_examples).embedding
+    photos_at = [number for number, example in enumerate(examples) if example.description.kind == "photo"]
+    chosen = chance.sample(photos_at, round(painted_share * len(photos_at)))
+    for number in progress.track(chosen, "painted photos"):
+        photo, style = examples[number], chance.choice(painting_examples).embedding
         painted = paint_over(_pixels(Image.fromarray(photo.pixels())), style[None, :STYLE_NUMBERS])
         image = Image.fromarray(((painted[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
-        examples.append(Example(_webp(image), replace(photo.description, kind="painted"), style))
-    chance.shuffle(examples)
-    written = write_shards(examples, out, "train")
+        examples.append(Example(_webp(image), replace(photo.description, kind="painted"), style, number))
+    written = write_shards(shuffled(examples, chance), out, "train")
     if heldout:
         kept = [
             Example(_webp(image), Description("photo"), picture_numbers(_pixels(image), network)[0])

@@ -21,15 +21,20 @@ from velatura.training.captions import Description
 
 SHARD_BYTES = 45 * 2**20
 FORMAT = "velatura-shard-1"
+NOTHING = -1  # in the file: no photo beneath
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training picture: its WebP bytes, what is known of it, and its raw embedding (1380,)."""
+    """One training picture: its WebP bytes, what is known of it, and its raw embedding (1380,).
+
+    ``beneath`` is the number, among the examples of its shards, of the photo that a painted one was painted over.
+    """
 
     picture: bytes
     description: Description
     embedding: Tensor
+    beneath: int | None = None
 
     def pixels(self) -> np.ndarray[Any, Any]:
         """The decoded picture, (H, W, 3) bytes."""
@@ -59,6 +64,7 @@ def _write_shard(examples: Sequence[Example], path: Path) -> Path:
             "pictures": torch.from_numpy(np.frombuffer(joined, dtype=np.uint8).copy()),
             "ends": torch.from_numpy(ends),
             "embeddings": torch.stack([example.embedding for example in examples]).half(),
+            "beneath": torch.tensor([NOTHING if example.beneath is None else example.beneath for example in examples]),
         },
         path,
         {"format": FORMAT, "descriptions": json.dumps([asdict(example.description) for example in examples])},
@@ -79,7 +85,10 @@ def _read_shard(path: Path) -> Iterator[Example]:
         joined = file.get_tensor("pictures").numpy().tobytes()
         ends = file.get_tensor("ends").tolist()
         embeddings = file.get_tensor("embeddings").float()
+        # Shards of the first versions of this package do not say what lies beneath.
+        known = "beneath" in file.keys()  # noqa: SIM118 (a safetensors file is no mapping)
+        beneath = file.get_tensor("beneath").tolist() if known else [NOTHING] * len(ends)
     descriptions = [Description(**fields) for fields in json.loads(metadata["descriptions"])]
     starts = [0, *ends[:-1]]
-    for start, end, description, embedding in zip(starts, ends, descriptions, embeddings, strict=True):
-        yield Example(joined[start:end], description, embedding)
+    for start, end, description, embedding, number in zip(starts, ends, descriptions, embeddings, beneath, strict=True):
+        yield Example(joined[start:end], description, embedding, None if number == NOTHING else number)
