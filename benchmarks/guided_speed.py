@@ -105,7 +105,7 @@ class Scene:
         """Only the losses, and their gradient down to the pixels."""
         pixels = self.seen.clone().requires_grad_()
         aim = steering.aims[0]
-        loss, _ = aim.objective(pixels, self.latents, aim.content)
+        loss, _ = aim.objective(pixels, self.latents, aim.content(0))
         return torch.autograd.grad(loss, pixels)[0]
 
     def recomputing(self) -> object:

@@ -30,7 +30,7 @@ Measure = Callable[[Tensor, Tensor, Tensor], float]  # of result, content and st
 
 
 def measures(backbone: Backbone, *wanted: str) -> dict[str, Measure]:
-    """Those ``wanted`` by name, or all; the arrow is the better direction."""
+    """Those ``wanted`` by name; the arrow is the better direction."""
     mean = backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
     known: dict[str, Measure] = {
         "psnr ↑": lambda r, c, s: psnr(r, c),
@@ -43,7 +43,7 @@ def measures(backbone: Backbone, *wanted: str) -> dict[str, Measure]:
         "content leak ↓": content_leak,
         "outline leak ↓": outline_leak,
     }
-    return {name: known[name] for name in wanted or known}
+    return {name: known[name] for name in wanted}
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_the_gradient_of_a_quadratic_moves_eps_and_x0_alike() -> None:
             return (pixels - target).square().sum() / 2, {"quadratic": 0.0}
 
     moment = Moment(0, 400, abar, x, (1 - abar) ** 0.5 * x)
-    aim = Aim(Quadratic(), View(x))  # type: ignore[arg-type]
+    aim = Aim(Quadratic(), (View(x),))  # type: ignore[arg-type]
     steering = Steering(
         Identity(),  # type: ignore[arg-type]
         Traced(lambda latents, t: (1 - abar) ** 0.5 * latents),
@@ -325,6 +325,25 @@ def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> Non
     latents = backbone.encode(pixels)
     (aim,) = method.aims(pixels, latents, [Region(other)], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
     assert all(gram.abs().sum() > 0 for gram in aim.objective.terms[0].loss.wanted.values())
+
+
+def test_each_step_looks_through_the_window_whose_turn_it_is() -> None:
+    backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (160, 120))
+    method = dataclasses.replace(QUICK, weights={"vgg": 1.0}, window=64)
+    with torch.no_grad():
+        latents = backbone.encode(pixels)
+        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 15, 20), backbone, 0, Memory())
+        assert len(aim.contents) == 3 * 3 and aim.content(10) is aim.contents[1]
+        for seen in aim.contents:
+            assert seen.window is not None
+            assert aim.objective(pixels, latents, seen)[0].item() < 1e-8
+            # What lies outside of the window is not looked at.
+            outside = torch.randn_like(pixels)
+            seen.window.of(outside).copy_(seen.window.of(pixels))
+            assert aim.objective(outside, latents, seen)[0].item() < 1e-8
+            assert aim.objective(pixels.flip(2), latents, seen)[0].item() > 1e-3
+    whole, wide, narrow = (result(dataclasses.replace(QUICK, size=128, window=window)) for window in (0, 4000, 64))
+    assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
 
 
 def test_losses_see_no_more_than_their_sight() -> None:

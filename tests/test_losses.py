@@ -16,7 +16,8 @@ from velatura.losses.crops import Crop, cut, drawn_crops
 from velatura.losses.eyes import destyled, goal_of_picture
 from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
-from velatura.losses.wasserstein import sliced_wasserstein, unit_directions
+from velatura.losses.wasserstein import Sliced, slices_of, unit_directions
+from velatura.losses.window import windows_over
 from velatura.losses.zecon import drawn_positions, patch_contrast, patch_nce, unit
 from velatura.models.perceptual import HED, VGGTrunk, hed_trunk
 
@@ -83,7 +84,9 @@ def test_gram_ignores_places_and_units() -> None:
 @pytest.mark.parametrize("name", ["gram", "colour", "texture", "palette"])
 def test_a_style_has_no_style_distance_to_itself(trunk: VGGTrunk, name: str) -> None:
     style = smooth_pixels(seed=1)
-    assert value(name, trunk, style).item() < 1e-6 < value(name, trunk, smooth_pixels(seed=2)).item()
+    own, other = (value(name, trunk, pixels).item() for pixels in (style, smooth_pixels(seed=2)))
+    # Of 4096 points the last two look at half, drawn anew: they know their own style up to that.
+    assert own < (0.1 * other if name in ("texture", "palette") else 1e-6) and other > 1e-6
 
 
 @pytest.mark.parametrize("name", ["mse", "mse_rgb", "vgg", "vgg_shallow"])
@@ -125,13 +128,44 @@ def test_colour_loss_of_a_shift_is_its_square_and_of_the_palette_its_mean_projec
     cloud, directions = torch.randn(3, 500), unit_directions(16, 3, draws())
     shift = torch.tensor([0.3, -0.1, 0.2])
     expected = (directions @ shift).abs().mean().item()
-    assert sliced_wasserstein(cloud + shift[:, None], cloud, directions).item() == pytest.approx(expected, rel=1e-4)
+    assert Sliced.of(cloud, directions).distance(cloud + shift[:, None]).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_sliced_wasserstein_ignores_order_and_number() -> None:
     cloud, directions = torch.randn(3, 400), unit_directions(8, 3, draws())
-    assert sliced_wasserstein(cloud[:, torch.randperm(400)], cloud, directions).item() < 1e-6
-    assert sliced_wasserstein(cloud.repeat(1, 2), cloud, directions).item() < 0.02
+    assert Sliced.of(cloud, directions).distance(cloud[:, torch.randperm(400)]).item() < 1e-6
+    assert Sliced.of(cloud, directions).distance(cloud.repeat(1, 2)).item() < 0.02
+
+
+def test_a_cloud_is_sorted_along_several_sets_of_unit_directions() -> None:
+    cloud = torch.randn(3, 400)
+    first, *others = slices_of(cloud, 8, draws())
+    assert others and all(not torch.allclose(first.directions, other.directions) for other in others)
+    for part in (first, *others):
+        assert torch.allclose(part.directions.norm(dim=1), torch.ones(8))
+        assert (part.along.diff(dim=1) >= 0).all()
+        assert part.distance(cloud) == 0
+
+
+@pytest.mark.parametrize("size", [(256, 256), (256, 341), (90, 700), (128, 60), (300, 1200)])
+def test_windows_cover_the_picture_and_lie_in_it(size: tuple[int, int]) -> None:
+    seen, windows = torch.zeros(1, 1, *size), windows_over(size, 128, draws())
+    for window in windows:
+        inside = window.of(seen)
+        assert inside.shape[2:] == (window.height, window.width) and inside.numel() > 0
+        inside += 1
+    assert (seen > 0).all()
+    assert len(set(windows)) == len(windows) <= 20
+    assert windows_over(size, 128, draws()) == windows
+    (whole,) = windows_over(size, 0, draws())
+    assert torch.equal(whole.of(seen), seen)
+
+
+def test_windows_stay_where_the_region_is() -> None:
+    share = torch.zeros(1, 1, 32, 32)
+    share[:, :, :8, :8] = 1
+    assert {(w.top, w.left) for w in windows_over((256, 256), 96, draws(), share)} == {(0, 0)}
+    assert len(windows_over((256, 256), 96, draws(), torch.zeros(1, 1, 32, 32))) == 16
 
 
 def test_pixel_loss_sees_light_and_not_colour(trunk: VGGTrunk) -> None:

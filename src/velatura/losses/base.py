@@ -11,6 +11,7 @@ from torch import Tensor
 
 from velatura.errors import SettingError
 from velatura.losses.eyes import Eyes, Goal
+from velatura.losses.window import Window
 from velatura.memory import Memory
 from velatura.models.perceptual import VGGTrunk
 
@@ -22,11 +23,14 @@ T = TypeVar("T")
 class View:
     """A picture as losses look at it: ``pixels`` (B, 3, H, W), about [-1, 1], named VGG16 ``features``, and the maps
     of the diffusion UNet's encoder (``encoded``), from fine to coarse.
+
+    The features are those of what is in the ``window`` (None: of the whole picture).
     """
 
     pixels: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
     encoded: tuple[Tensor, ...] = ()
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -125,21 +129,32 @@ class Objective:
         """The terms that count when ``passed`` (0..1) of the steps are done."""
         return tuple(term for term in self.terms if term.span[0] <= passed <= term.span[1])
 
-    def view(self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...]) -> View:
-        """What the losses of ``terms`` need to see, in float32."""
+    def features(self, pixels: Tensor, terms: tuple[Term, ...]) -> dict[str, Tensor]:
+        """The VGG16 features that the losses of ``terms`` look at, in float32."""
         layers = sorted({layer for term in terms for layer in term.loss.layers})
-        features = self.trunk.features(pixels, layers) if layers else {}
-        encoded: tuple[Tensor, ...] = ()
-        if self.encoder is not None and any(term.loss.encodes for term in terms):
-            encoded = tuple(level.float() for level in self.encoder(latents))
-        return View(pixels, {layer: value.float() for layer, value in features.items()}, encoded)
+        found = self.trunk.features(pixels, layers) if layers else {}
+        return {layer: value.float() for layer, value in found.items()}
+
+    def view(self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...], window: Window | None = None) -> View:
+        """What the losses of ``terms`` need to see, in float32."""
+        looked_at = pixels if window is None else window.of(pixels)
+        return View(pixels, self.features(looked_at, terms), self.encoded(latents, terms), window)
+
+    def encoded(self, latents: Tensor, terms: tuple[Term, ...]) -> tuple[Tensor, ...]:
+        """The maps of the UNet's encoder, in float32, where a loss of ``terms`` looks at them."""
+        if self.encoder is None or not any(term.loss.encodes for term in terms):
+            return ()
+        return tuple(level.float() for level in self.encoder(latents))
 
     def __call__(
         self, pixels: Tensor, latents: Tensor, content: View, passed: float = 0.0
     ) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum for (B, 3, H, W) and the latents they were decoded from; each loss's own value by name."""
+        """The weighted sum for (B, 3, H, W) and the latents they were decoded from; each loss's own value by name.
+
+        They are looked at through the window that the content was looked at through.
+        """
         terms = self.acting(passed)
-        view = self.view(pixels, latents, terms)
+        view = self.view(pixels, latents, terms, content.window)
         values = {term.loss.name: term.loss(view, content) for term in terms}
         total = sum((term.weight * values[term.loss.name] for term in terms), start=pixels.new_zeros(()))
         return torch.as_tensor(total), {name: value.item() for name, value in values.items()}

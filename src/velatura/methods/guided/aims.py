@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -14,6 +14,7 @@ from velatura.losses import CLIP_LOSSES, LOSSES, Loss, Objective, StyleStatistic
 from velatura.losses.eyes import Goal, goal_of_picture, goal_of_text, published_goal_of_text
 from velatura.losses.published import PUBLISHED_LOSSES
 from velatura.losses.statistics import style_statistics
+from velatura.losses.window import windows_over
 from velatura.memory import Memory
 from velatura.models.backbone import Backbone
 from velatura.models.clip import ClipEyes
@@ -28,15 +29,20 @@ PLAIN_TEXT = "Photo"  # what a text-guided direction leads away from (ZeCon's de
 
 @dataclass(frozen=True)
 class Aim:
-    """An objective, the content as it sees it, where it acts: (1, 1, h, w) in 0..1, or None for everywhere; and when:
-    the part (from, to) of the run, in 0..1. ``eyes`` names the image encoder, where a loss has one.
+    """An objective, the content as it sees it through each of its windows, where it acts: (1, 1, h, w) in 0..1, or
+    None for everywhere; and when: the part (from, to) of the run, in 0..1. ``eyes`` names the image encoder, where a
+    loss has one.
     """
 
     objective: Objective
-    content: View
+    contents: tuple[View, ...]
     share: Tensor | None = None
     span: tuple[float, float] = (0.0, 1.0)
     eyes: str = ""
+
+    def content(self, step: int) -> View:
+        """The content through the window whose turn it is."""
+        return self.contents[step % len(self.contents)]
 
 
 def statistics_of(style: Style, device: torch.device) -> StyleStatistics | None:
@@ -74,9 +80,11 @@ def aim_at(
     share: Tensor | None = None,
     span: tuple[float, float] = (0.0, 1.0),
     ways: Eyesight = OURS,
+    window: int = 0,
 ) -> Aim:
     """L = L_content + L_style of the poster for a content (1, 3, H, W) and its latents; everything fixed is done here.
 
+    The feature network looks through windows of ``window`` px, one a step (0: at the whole picture).
     Raises SettingError for a loss that the style has nothing for, ModelError for a text without CLIP.
     """
     trunk, picture = ways.trunk(backbone), style_pixels(style, backbone.device, min(pixels.shape[2:]))
@@ -94,8 +102,13 @@ def aim_at(
     with torch.no_grad():
         targets = Targets(View(pixels), statistics, picture, trunk, eyes, goal, draws, memory, style.identity)
         objective = make_objective(weights, targets, spans, backbone.encoded, ways.losses)
-        seen = objective.view(pixels, latents, objective.terms)
-        return Aim(objective, seen, share, span, eyes.source if eyes else "")
+        height, width = pixels.shape[2:]
+        windows = windows_over((height, width), window, torch.Generator().manual_seed(draws.initial_seed()), share)
+        whole = View(pixels, {}, objective.encoded(latents, objective.terms))
+        seen = (
+            replace(whole, features=objective.features(one.of(pixels), objective.terms), window=one) for one in windows
+        )
+        return Aim(objective, tuple(seen), share, span, eyes.source if eyes else "")
 
 
 def style_pixels(style: Style, device: torch.device, side: int) -> Tensor | None:

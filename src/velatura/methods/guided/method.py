@@ -57,7 +57,8 @@ class Guided:
     ``gradient`` "x0" moves the clean estimate and keeps the noise, "unet" moves the noise by the gradient through the
     network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
     ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes; made no larger
-    than ``sight`` (short side in pixels; 0: as it is): finer than that the model paints as it likes.
+    than ``sight`` (short side in pixels; 0: as it is): finer than that the model paints as it likes. The feature
+    network looks through one ``window`` of so many pixels a step, each in its turn (0: at everything).
     ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
     ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
     "dpmsolver++", "unipc" or "euler".
@@ -82,6 +83,7 @@ class Guided:
     activations: str = "kept"
     look: str = "clean"
     sight: int = 256
+    window: int = 128
     scale: str = "rms"
     force: float = 0.3
     palette: float = 1.0
@@ -118,6 +120,7 @@ class Guided:
             check_published(self.weights)
         check_size(self.size)
         check_size(self.sight)
+        check_size(self.window)
         steps_of_strength(self.steps, self.strength)
 
     @property
@@ -287,7 +290,15 @@ class Guided:
         wanted = (self.weights, self.spans, backbone)
         return [
             aim_at(
-                region.style, pixels, latents, *wanted, torch.Generator().manual_seed(seed), memory, where, region.span
+                region.style,
+                pixels,
+                latents,
+                *wanted,
+                torch.Generator().manual_seed(seed),
+                memory,
+                where,
+                region.span,
+                window=self.window,
             )
             for region, where in zip(regions, _parts(shares), strict=True)
         ]

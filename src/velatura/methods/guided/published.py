@@ -128,7 +128,7 @@ def guidance(
             if name == OutOfRange.name:
                 value = out_of_range(clean).sum()
             elif name in UNNOISED:
-                value = terms[name].loss(view, aim.content)
+                value = terms[name].loss(view, aim.content(index))
             else:
                 content = noised_content(pixels, share, schedule, at, aim, terms[name], generator)
                 value = terms[name].loss(view, content)

@@ -110,10 +110,11 @@ class Steering:
     def content(self, aim: Aim, moment: Moment, passed: float) -> View:
         """The content, looked at as the result is: noised by the moment's own noise where the look wants noise."""
         if self.look is clean_look:
-            return aim.content
+            return aim.content(moment.index)
         noised = replace(moment, latents=add_noise(self.latents, moment.noise, moment.abar))
         seen = self.look(self.latents, noised)
-        return aim.objective.view(self.decoded(seen), seen, aim.objective.acting(passed))
+        window = aim.content(moment.index).window
+        return aim.objective.view(self.decoded(seen), seen, aim.objective.acting(passed), window)
 
     def decoded(self, latents: Tensor) -> Tensor:
         """The picture that losses look at."""
