@@ -21,7 +21,8 @@ from velatura.training.check import grid
 
 CASES = {
     "no injection": {"feature_share": 0.0, "attention_share": 0.0},
-    "default (0.8, 0.5)": {},
+    "the paper's (0.8, 0.5)": {"attention_share": 0.5},
+    "default (0.8, 0.8)": {},
     "adaptive": {"fusion": "adaptive", "attention_share": 1.0},
     "all steps": {"feature_share": 1.0, "attention_share": 1.0},
 }

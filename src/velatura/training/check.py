@@ -143,8 +143,9 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
     out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat([pixels[:6], decoded[:6]]), 6).save(out / "autoencoder.png")
     grid(_samples(backbone, progress), 4).save(out / "samples.png")
-    contents = pixels[torch.arange(RESTYLED) % CONTENTS]
-    styles = pixels[CONTENTS:][torch.arange(RESTYLED) % (len(pixels) - CONTENTS)]
+    numbers, others = torch.arange(RESTYLED), len(pixels) - CONTENTS
+    contents = pixels[(numbers + numbers // others) % CONTENTS]  # no pair twice
+    styles = pixels[CONTENTS:][numbers % others]
     parts = zip(torch.split(contents, PART), torch.split(styles, PART), strict=True)
     restyled = torch.cat([_restyled(backbone, *part, progress) for part in parts])
     grid(torch.stack([contents, styles, restyled], 1).flatten(0, 1), 12).save(out / "restyled.png")

@@ -50,13 +50,13 @@ USUAL_STEPS = 20
 
 @dataclass(frozen=True)
 class DiffStyler(FitSettings):
-    """Settings of DiffStyler; the numbers are the paper's.
+    """Settings of DiffStyler; the numbers are the paper's but where it is said.
 
     ``steps`` 0 means 20, and under compat the paper's 50: with an inversion that leads back, more changed nothing.
     ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
     the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale`` (0: what the model's folder
-    advises, or the paper's 10.5). The source's features go in
-    for the first ``feature_share`` of the steps, its self-attention for the first ``attention_share``, wholly
+    advises, or the paper's 10.5). The source's features go in for the first ``feature_share`` of the steps, its
+    self-attention for the first ``attention_share`` (the paper's is 0.5), wholly
     (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
     each inversion step. ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a
     step for it, which also measures how well the inversion leads back. ``feather`` softens masks over so many pixels.
@@ -75,7 +75,7 @@ class DiffStyler(FitSettings):
     prompt: str = ""
     negative_prompt: str = "ugly, blurry, black, low res, unrealistic"
     feature_share: float = 0.8
-    attention_share: float = 0.5
+    attention_share: float = 0.8
     fusion: str = "full"
     corrections: int = 1
     source: str = "recorded"

@@ -74,7 +74,7 @@ class Guided:
 
     steps: int = 40
     strength: float = 0.6
-    guidance_scale: float = 3.0
+    guidance_scale: float = 1.5
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
     start: str = "inversion"
@@ -83,9 +83,9 @@ class Guided:
     activations: str = "kept"
     look: str = "clean"
     sight: int = 256
-    window: int = 128
+    window: int = 112
     scale: str = "rms"
-    force: float = 0.3
+    force: float = 0.25
     palette: float = 1.0
     inner: int = 1
     eta: float = 0.0
