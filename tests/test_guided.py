@@ -329,7 +329,7 @@ def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> Non
 
 def test_each_step_looks_through_the_window_whose_turn_it_is() -> None:
     backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (160, 120))
-    method = dataclasses.replace(QUICK, weights={"vgg": 1.0}, window=64)
+    method = dataclasses.replace(QUICK, weights={"vgg": 1.0}, window=0.5)
     with torch.no_grad():
         latents = backbone.encode(pixels)
         (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 15, 20), backbone, 0, Memory())
@@ -342,8 +342,11 @@ def test_each_step_looks_through_the_window_whose_turn_it_is() -> None:
             seen.window.of(outside).copy_(seen.window.of(pixels))
             assert aim.objective(outside, latents, seen)[0].item() < 1e-8
             assert aim.objective(pixels.flip(2), latents, seen)[0].item() > 1e-3
-    whole, wide, narrow = (result(dataclasses.replace(QUICK, size=128, window=window)) for window in (0, 4000, 64))
-    assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
+    whole, narrow = (result(dataclasses.replace(QUICK, size=128, window=window)) for window in (1.0, 0.5))
+    assert not np.array_equal(whole, narrow)
+    for window in (0.0, 1.5):
+        with pytest.raises(SettingError, match="window must be"):
+            Guided(window=window)
 
 
 def test_losses_see_no_more_than_their_sight() -> None:

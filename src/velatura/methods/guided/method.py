@@ -35,7 +35,7 @@ from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
 from velatura.models.perceptual import perceptual_trunk
 from velatura.models.pixel import PixelBackbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
-from velatura.picture.sizing import check_size
+from velatura.picture.sizing import MIN_SIDE, check_size
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask, image_of_mask, over
@@ -58,7 +58,8 @@ class Guided:
     network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
     ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes; made no larger
     than ``sight`` (short side in pixels; 0: as it is): finer than that the model paints as it likes. The feature
-    network looks through one ``window`` of so many pixels a step, each in its turn (0: at everything).
+    network looks through one square window a step, each in its turn; its side is ``window`` (above 0 to 1: at
+    everything) of the working short side, so that the losses stay the same part of a step.
     ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
     ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
     "dpmsolver++", "unipc" or "euler".
@@ -83,7 +84,7 @@ class Guided:
     activations: str = "kept"
     look: str = "clean"
     sight: int = 256
-    window: int = 112
+    window: float = 0.4375
     scale: str = "rms"
     force: float = 0.25
     palette: float = 1.0
@@ -113,6 +114,8 @@ class Guided:
         for setting in ("palette", "eta"):
             if not 0 <= getattr(self, setting) <= 1:
                 raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        if not 0 < self.window <= 1:
+            raise SettingError(f"window must be above 0 and at most 1, not {self.window:g}.")
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
         check_losses(self.weights, self.spans)
@@ -120,7 +123,6 @@ class Guided:
             check_published(self.weights)
         check_size(self.size)
         check_size(self.sight)
-        check_size(self.window)
         steps_of_strength(self.steps, self.strength)
 
     @property
@@ -287,6 +289,7 @@ class Guided:
         memory: Memory,
     ) -> list[Aim]:
         """What each region's style wants, and where."""
+        side = max(MIN_SIDE, round(self.window * min(latents.shape[2:]) * backbone.factor)) if self.window < 1 else 0
         wanted = (self.weights, self.spans, backbone)
         return [
             aim_at(
@@ -298,7 +301,7 @@ class Guided:
                 memory,
                 where,
                 region.span,
-                window=self.window,
+                window=side,
             )
             for region, where in zip(regions, _parts(shares), strict=True)
         ]
