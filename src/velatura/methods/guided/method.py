@@ -75,7 +75,7 @@ class Guided:
 
     steps: int = 40
     strength: float = 0.6
-    guidance_scale: float = 1.5
+    guidance_scale: float = 1.2
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
     start: str = "inversion"
