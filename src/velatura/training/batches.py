@@ -74,8 +74,10 @@ class Batches:
         kinds = self.chance.choices(list(self.shares), list(self.shares.values()), k=count)
         indices = [self.chance.choice(self.by_kind[kind]) for kind in kinds]
         cropped = self._crops if side == LARGE else self._small
-        both = [cropped((self.pictures[number], self.pictures[self.beneath[number]]), side) for number in indices]
-        pixels, beneath = (torch.stack(crops) / 127.5 - 1 for crops in zip(*both, strict=True))
+        # A picture with nothing beneath it is cut once.
+        layers = (dict.fromkeys((number, self.beneath[number])) for number in indices)
+        crops = [cropped([self.pictures[number] for number in layer], side) for layer in layers]
+        pixels, beneath = (torch.stack([crop[at] for crop in crops]) / 127.5 - 1 for at in (0, -1))
         return Batch(pixels, indices, beneath)
 
 

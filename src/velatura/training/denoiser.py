@@ -24,7 +24,7 @@ from velatura.models.words import words_inserted
 from velatura.progress import Progress
 from velatura.training.batches import LARGE, Batch, Batches, batch_stream
 from velatura.training.captions import PLACEHOLDER, Description, caption, imagenet_names
-from velatura.training.guises import disguising, guises
+from velatura.training.guises import disguising, guise_of
 from velatura.training.journal import Journal
 from velatura.training.shards import Example, read_shards
 
@@ -254,15 +254,15 @@ def train_denoiser(
         at = ids == placeholder
         seen = conditions.thinned(embeddings[torch.tensor(batch.indices, device=device)])
         guised = conditions.guised(at)
-        strange = guises(batch)[guised.cpu()]
+        strange = [guise_of(batch, number) for number in guised.nonzero().flatten().tolist()]
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
         with accelerator.autocast():
             with torch.no_grad():
                 latents = _encoded(vae, batch.pixels)
                 guise = latents.clone()
-                if guised.any():
-                    guise[guised] = _encoded(vae, strange)
+                if strange:
+                    guise[guised] = _encoded(vae, torch.cat(strange))
             timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (count,), device=device)
             noise = disguising(torch.randn_like(latents), latents, guise, abars[timesteps])
             noisy = scheduler.add_noise(latents, noise, timesteps)

@@ -9,17 +9,16 @@ from velatura.losses.colour import colour_moments, transport_colours
 from velatura.training.batches import Batch
 
 
-def guises(batch: Batch) -> Tensor:
-    """Each picture (B, 3, H, W) as somebody may bring it to be restyled.
+def guise_of(batch: Batch, number: int) -> Tensor:
+    """A picture of the batch (1, 3, H, W) as somebody may bring it to be restyled.
 
     A painted picture comes as the photo beneath it, any other in the colours of the next picture of the batch.
     """
-    recoloured = [
-        transport_colours(pixels[None], *colour_moments(other[None]), share=1.0)[0]
-        for pixels, other in zip(batch.pixels, batch.pixels.roll(-1, 0), strict=True)
-    ]
-    painted = (batch.pixels != batch.beneath).flatten(1).any(1)
-    return torch.where(painted[:, None, None, None], batch.beneath, torch.stack(recoloured))
+    pixels, beneath = batch.pixels[number, None], batch.beneath[number, None]
+    if not torch.equal(pixels, beneath):
+        return beneath
+    following = batch.pixels[(number + 1) % len(batch.pixels), None]
+    return transport_colours(pixels, *colour_moments(following), share=1.0)
 
 
 def disguising(noise: Tensor, latents: Tensor, guise: Tensor, abars: Tensor) -> Tensor:
