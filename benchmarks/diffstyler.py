@@ -25,8 +25,6 @@ from velatura.diffusion.schedules import ddim_levels
 from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, psnr
 from velatura.memory import Memory
 from velatura.methods import DiffStyler
-from velatura.methods.base import advised
-from velatura.methods.diffstyler.method import PUBLISHED_GUIDANCE
 from velatura.methods.diffstyler.published import (
     PublishedRegion,
     at_timestep,
@@ -65,8 +63,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model advises, or the paper's")
     asked = parser.parse_args()
     backbone = load_latent_backbone(asked.model, dtype="fp32")
-    guidance = advised(asked.guidance, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
-    method = DiffStyler(size=asked.size, guidance_scale=guidance)
+    method = DiffStyler(size=asked.size, guidance_scale=asked.guidance).settled(backbone)
     style = method.fit(open_picture(asked.style), backbone, "style", Silent())
     content = open_picture(asked.content)
     square = Picture.of(content.image.resize((asked.size, asked.size), Image.Resampling.LANCZOS), content.name)
@@ -116,7 +113,8 @@ def main() -> None:
                 for query in queries
             ]
             negative = backbone.text([method.negative_prompt])
-            last = denoise_published(backbone, at_timestep(trajectory), pasted, empty, negative, 50, guidance, Silent())
+            run = (50, method.guidance_scale, Silent())
+            last = denoise_published(backbone, at_timestep(trajectory), pasted, empty, negative, *run)
             result = backbone.decode(last)
         samples = backbone.evaluations - before
         seconds = time.perf_counter() - started

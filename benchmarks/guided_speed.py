@@ -26,7 +26,7 @@ from velatura.losses.statistics import style_statistics
 from velatura.memory import Memory
 from velatura.methods.guided import Guided
 from velatura.methods.guided.aims import style_pixels
-from velatura.methods.guided.method import DEFAULT_WEIGHTS
+from velatura.methods.guided.settings import DEFAULT_WEIGHTS
 from velatura.methods.guided.sizing import usual_sizing
 from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, within_sight
 from velatura.models.adm import AdmShape, build_adm

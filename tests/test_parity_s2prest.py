@@ -19,7 +19,7 @@ from velatura.models.loading import load_backbone
 from velatura.picture import open_picture
 from velatura.progress import Silent
 from velatura.style import Style
-from velatura.style.mixing import picture_tensor
+from velatura.style.pictures import picture_tensor
 from velatura.style.published import read_published_embeddings
 
 SEED = PARITY.parent / "data" / "seed"
@@ -32,12 +32,6 @@ SIDE = (512, 512)
 
 
 @pytest.fixture(scope="module")
-def method() -> S2PreST:
-    """Not at module level: the settings refuse an edge picture that is not there."""
-    return S2PreST(compat="original", steps=10, strength=0.4, edges=str(PARITY / "s2prest/canny.png"))
-
-
-@pytest.fixture(scope="module")
 def recorded() -> dict[str, Tensor]:
     return load_file(PARITY / "s2prest/s2_s0.4_T10_nodrop.safetensors")
 
@@ -45,6 +39,13 @@ def recorded() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def backbone() -> LatentBackbone:
     return load_backbone(str(PARITY / "s2prest/tiny/tiny.ckpt"), device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def method(backbone: LatentBackbone) -> S2PreST:
+    """Not at module level: the settings refuse an edge picture that is not there."""
+    asked = S2PreST(compat="original", steps=10, strength=0.4, edges=str(PARITY / "s2prest/canny.png"))
+    return asked.settled(backbone)
 
 
 def of_size(size: tuple[int, int]) -> Path:

@@ -360,8 +360,9 @@ def test_unasked_settings_are_the_papers_or_what_the_model_advises() -> None:
         tiny_house().pipeline, "advising", torch.device("cpu"), torch.float32, advised={"inversion": "ddim"}
     )
     assert [S2PreST().settled(model).inversion for model in (plain, advising)] == ["stochastic", "ddim"]
-    assert S2PreST().settled(plain).guidance_scale == S2PreST(compat="original").guidance_scale == 10.0
-    assert S2PreST(compat="original").inversion == "stochastic" and isinstance(InST().settled(plain), InST)
+    published = S2PreST(compat="original").settled(advising)
+    assert S2PreST().settled(plain).guidance_scale == published.guidance_scale == 10.0
+    assert published.inversion == "stochastic" and isinstance(InST().settled(plain), InST)
     wrong = LatentBackbone(
         tiny_house().pipeline, "wrong", torch.device("cpu"), torch.float32, advised={"inversion": "guess"}
     )

@@ -18,7 +18,8 @@ from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.progress import Progress, Silent
 from velatura.regions import Query, Region, parse_query
 from velatura.style import Style, StyleLibrary
-from velatura.style.mixing import mix_styles, picture_tensor
+from velatura.style.mixing import mix_styles
+from velatura.style.pictures import kept_image, picture_tensor
 from velatura.style.published import read_published_embeddings
 
 TEXT_STYLE = "text:"
@@ -159,7 +160,7 @@ def imported_embeddings(file: Path, name: str, picture: Path | None, model: str)
     if picture is not None:
         opened = open_picture(picture)
         seen = Studio(model).backbone.see(image_to_pixels(opened.image))
-        tensors |= {"embedding": seen, "picture.00": picture_tensor(opened.image)}
+        tensors |= {"embedding": seen, "picture.00": picture_tensor(kept_image(opened.image))}
         card |= {"picture": opened.name, "sha256": opened.digest}
     return Style(name, S2PreST.fits, model, "", tensors, card)
 

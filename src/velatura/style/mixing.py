@@ -5,27 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from velatura.errors import SettingError
+from velatura.style.pictures import picture_tensor, pictures_of
 from velatura.style.style import Style
 from velatura.style.word_map import WordMap
-
-
-def picture_tensor(image: Image.Image) -> Tensor:
-    """A style's picture as it is kept: (3, H, W) bytes."""
-    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).contiguous()
-
-
-def pictures_of(style: Style) -> list[tuple[Image.Image, float]]:
-    """The pictures that a style, or a mix of styles, was fitted on, with their shares."""
-    names = sorted(name for name in style.tensors if name.startswith("picture."))
-    shares = style.card.get("shares", [1.0] * len(names))
-    arrays = (style.tensors[name].permute(1, 2, 0).contiguous().numpy() for name in names)
-    return [(Image.fromarray(array), float(share)) for array, share in zip(arrays, shares, strict=True)]
 
 
 def mix_styles(styles: Sequence[tuple[Style, float]]) -> Style:

@@ -22,11 +22,10 @@ from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.progress import Progress
 from velatura.style import Style
 from velatura.style.checkpoint import FitState
-from velatura.style.mixing import picture_tensor
+from velatura.style.pictures import kept_image, picture_tensor
 
 PUBLISHED_RATE = 2e-4
 MOMENTS, MOMENT_ABARS, MOMENT_STEPS = "start.moments", "start.abars", 20
-KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ def fit_lora(
         checkpoint.unlink(missing_ok=True)
     card = fit_card(picture, own, curve, "all steps", backbone.evaluations - before)
     card["prompt"] = settings.fit_prompt
-    kept = plan_size(picture.size, min(KEPT_SIDE, min(picture.size)), 1).working
-    tensors = {**adapter, "picture.00": picture_tensor(picture.image.resize(kept))}
+    tensors = {**adapter, "picture.00": picture_tensor(kept_image(picture.image))}
     tensors |= moments_on_the_way(pixels, counts[0, 0] > 0, backbone, progress)
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,108 +14,41 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites
+from velatura.diffusion.injection import Injection, injected, injection_sites
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.diffusion.latents import mixed_noise, with_moments
 from velatura.diffusion.schedules import Levels, add_noise, clean_of, ddim_levels, steps_of_strength
 from velatura.diffusion.source import RecordedSource, Source, WalkedSource
-from velatura.errors import SettingError, StyleError
+from velatura.errors import StyleError
 from velatura.memory import Memory
-from velatura.methods.base import Stylization, advised, manifest_of
+from velatura.methods.base import Stylization, manifest_of
 from velatura.methods.diffstyler.fitting import FitSettings, fit_lora, start_moments
-from velatura.methods.diffstyler.published import (
-    PublishedRegion,
-    at_timestep,
-    cells_of_mask,
-    denoise_published,
-    published_levels,
-)
+from velatura.methods.diffstyler.published import PUBLISHED_SIZE, published_image
+from velatura.methods.diffstyler.settings import DiffStylerSettings
 from velatura.methods.fits import fit_settings
 from velatura.models.adapters import attached, using
 from velatura.models.backbone import Backbone, Condition
 from velatura.models.latent import LatentBackbone, only_latent
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
-from velatura.picture.sizing import check_size
 from velatura.picture.tensors import covering
 from velatura.progress import Progress
 from velatura.regions import Region, latent_shares
 from velatura.regions.masks import Mask, feathered, image_of_mask, over
 from velatura.regions.region import described, layered
 from velatura.style import Style
-from velatura.style.mixing import pictures_of
-
-PUBLISHED_SIZE, PUBLISHED_STEPS, PUBLISHED_GUIDANCE = (512, 512), 50, 10.5
-USUAL_STEPS = 20
+from velatura.style.pictures import pictures_of
 
 
 @dataclass(frozen=True)
-class DiffStyler(FitSettings):
-    """Settings of DiffStyler; the numbers are the paper's but where it is said.
-
-    ``steps`` 0 means 20, and under compat the paper's 50: with an inversion that leads back, more changed nothing.
-    ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
-    the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale`` (0: what the model's folder
-    advises, or the paper's 10.5). The source's features go in for the first ``feature_share`` of the steps, its
-    self-attention for the first ``attention_share`` (the paper's is 0.5), wholly
-    (``fusion`` "full") or with r = min(1, 2t/1000) ("adaptive"). ``corrections`` are fixed-point iterations of
-    each inversion step. ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a
-    step for it, which also measures how well the inversion leads back. ``feather`` softens masks over so many pixels.
-    ``start_adain`` (0..1) brings the start latent's channel statistics towards those of the style picture's own
-    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing);
-    ``start_mix`` (0..1) mixes that inversion itself in, within the region. ``size`` is the working length
-    of the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
-    """
+class DiffStyler(DiffStylerSettings):
+    """The method; its settings are those of ``DiffStylerSettings``."""
 
     name: ClassVar[str] = "diffstyler"
     fits: ClassVar[str] = "diffstyler"
 
-    steps: int = 0
-    strength: float = 1.0
-    guidance_scale: float = 0.0
-    prompt: str = ""
-    negative_prompt: str = "ugly, blurry, black, low res, unrealistic"
-    feature_share: float = 0.8
-    attention_share: float = 0.8
-    fusion: str = "full"
-    corrections: int = 1
-    source: str = "recorded"
-    feather: float = 0.0
-    start_adain: float = 0.25
-    start_mix: float = 0.0
-    size: int = 0
-    compat: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for setting in ("feature_share", "attention_share", "start_adain", "start_mix"):
-            if not 0 <= getattr(self, setting) <= 1:
-                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
-        if self.fusion not in ("full", "adaptive"):
-            raise SettingError(f"The fusion must be full or adaptive, not '{self.fusion}'.")
-        if self.source not in ("recorded", "walked"):
-            raise SettingError(f"The source must be recorded or walked, not '{self.source}'.")
-        if self.compat not in ("", "original"):
-            raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
-        if self.corrections < 0 or self.feather < 0:
-            raise SettingError("corrections and feather must not be negative.")
-        check_size(self.size)
-        steps_of_strength(self.steps_taken, self.strength)
-        if self.compat and not self.guidance_scale:
-            object.__setattr__(self, "guidance_scale", PUBLISHED_GUIDANCE)
-
     @property
     def fitted_by(self) -> Mapping[str, Any]:
         return fit_settings(self, FitSettings)
-
-    @property
-    def steps_taken(self) -> int:
-        """The number of sampling steps."""
-        return self.steps or (PUBLISHED_STEPS if self.compat else USUAL_STEPS)
-
-    @property
-    def schedule(self) -> Schedule:
-        """When and how much is injected."""
-        return Schedule(self.feature_share, self.attention_share, self.fusion)
 
     def fit(
         self,
@@ -142,11 +75,9 @@ class DiffStyler(FitSettings):
         for region in regions:
             region.style.check(self.fits, backbone.fingerprint, backbone.name)
         latent = only_latent(backbone, self.name)
-        if self.compat:
-            return [self._published(content, regions, latent, seed, progress, memory) for content in contents]
-        guidance = advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
-        settled = replace(self, guidance_scale=guidance)
-        return [settled._stylized(content, regions, latent, seed, progress, memory) for content in contents]
+        settled = self.settled(backbone)
+        one = settled._published if self.compat else settled._stylized
+        return [one(content, regions, latent, seed, progress, memory) for content in contents]
 
     @torch.no_grad()
     def _stylized(
@@ -294,7 +225,6 @@ class DiffStyler(FitSettings):
         key = ("style start", style.identity, (width, height), levels, self.corrections)
         return memory.recall_tensor(key, inverted).to(backbone.device)
 
-    @torch.no_grad()
     def _published(
         self,
         content: Picture,
@@ -304,36 +234,14 @@ class DiffStyler(FitSettings):
         progress: Progress,
         memory: Memory,
     ) -> Stylization:
-        """Squashed to 512 x 512, inverted over 999 steps, hard masks, the base model where there is none."""
+        """The published arithmetic (section 6), squashed to its square."""
         before = backbone.evaluations
-        empty = backbone.text([""])
-
-        levels = published_levels(backbone)
-
-        def inverted() -> Tensor:
-            latents = backbone.encode(image_to_pixels(content.image, PUBLISHED_SIZE))
-            return torch.cat(invert(conditional(backbone, empty), latents, levels, 0, progress).latents)
-
-        stack = memory.recall_tensor(("published", content.digest, backbone.fingerprint), inverted)
-        trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
-        grid = (trajectory.start.shape[2], trajectory.start.shape[3])
-        pasted = [
-            PublishedRegion(
-                region.style.tensors,
-                backbone.text([self.prompt or region.style.card.get("prompt", "")]),
-                cells_of_mask(image_of_mask(region.mask(content)).resize(PUBLISHED_SIZE), grid),
-            )
-            for region in regions
-        ]
-        negative = backbone.text([self.negative_prompt])
-        latents = denoise_published(
-            backbone, at_timestep(trajectory), pasted, empty, negative, self.steps_taken, self.guidance_scale, progress
-        )
-        unit = ((backbone.decode(latents) + 1) / 2).clamp(0, 1)
-        array = (unit[0].permute(1, 2, 0) * 255).cpu().numpy().astype(np.uint8)
+        prompts = [self.prompt or region.style.card.get("prompt", "") for region in regions]
+        run = (self.negative_prompt, self.steps_taken, self.guidance_scale)
+        image = published_image(content, regions, prompts, *run, backbone, progress, memory)
         made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, PUBLISHED_SIZE)
         return Stylization(
-            Image.fromarray(array).resize(content.size, Image.Resampling.LANCZOS),
+            image.resize(content.size, Image.Resampling.LANCZOS),
             content.alpha,
             scores={"unet_evaluations": float(backbone.evaluations - before)},
             manifest={**made, "regions": described(regions)},

@@ -6,17 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from velatura.diffusion.guidance import conditional
 from velatura.diffusion.injection import Schedule, Sites, injected_from_first_row, injection_sites
-from velatura.diffusion.inversion import Trajectory
+from velatura.diffusion.inversion import Trajectory, invert
 from velatura.diffusion.schedules import Levels, add_noise, clean_of, ddim_levels
+from velatura.memory import Memory
 from velatura.models.adapters import attached, using
 from velatura.models.backbone import Condition
 from velatura.models.latent import LatentBackbone
+from velatura.picture import Picture, image_to_pixels
 from velatura.progress import Progress
+from velatura.regions import Region
+from velatura.regions.masks import image_of_mask
 
+PUBLISHED_SIZE = (512, 512)
 LORA = Schedule(0.6, 0.5, "adaptive")  # 30 and 25 of 50 steps, whatever the configuration says
 BASE = Schedule(1.0, 1.0, "adaptive")
 
@@ -50,7 +58,6 @@ def at_timestep(trajectory: Trajectory) -> Callable[[int], Tensor]:
 def cells_of_mask(image: Any, grid: tuple[int, int]) -> Tensor:
     """A mask picture as the published code reads it: blue channel, bilinear without antialias, non-zero is on."""
     import cv2
-    import numpy as np
 
     blue = np.asarray(image.convert("RGB"))[:, :, 2]
     return torch.from_numpy(cv2.resize(blue, grid[::-1], interpolation=cv2.INTER_LINEAR).astype(bool))
@@ -94,3 +101,41 @@ def denoise_published(
             x = add_noise(clean_of(x, guided, above), guided, below)
             watch(index + 1, {**named, "guided_eps": guided, "x": x})
     return x
+
+
+@torch.no_grad()
+def published_image(
+    content: Picture,
+    regions: Sequence[Region],
+    prompts: Sequence[str],
+    negative_prompt: str,
+    steps: int,
+    guidance_scale: float,
+    backbone: LatentBackbone,
+    progress: Progress,
+    memory: Memory,
+) -> Image.Image:
+    """The whole run: squashed to 512 x 512, inverted over 999 steps, hard masks, the base model where there is none."""
+    empty, levels = backbone.text([""]), published_levels(backbone)
+
+    def inverted() -> Tensor:
+        latents = backbone.encode(image_to_pixels(content.image, PUBLISHED_SIZE))
+        return torch.cat(invert(conditional(backbone, empty), latents, levels, 0, progress).latents)
+
+    stack = memory.recall_tensor(("published", content.digest, backbone.fingerprint), inverted)
+    trajectory = Trajectory(levels, torch.split(stack.to(backbone.device), 1))
+    grid = (trajectory.start.shape[2], trajectory.start.shape[3])
+    pasted = [
+        PublishedRegion(
+            region.style.tensors,
+            backbone.text([prompt]),
+            cells_of_mask(image_of_mask(region.mask(content)).resize(PUBLISHED_SIZE), grid),
+        )
+        for region, prompt in zip(regions, prompts, strict=True)
+    ]
+    negative = backbone.text([negative_prompt])
+    latents = denoise_published(
+        backbone, at_timestep(trajectory), pasted, empty, negative, steps, guidance_scale, progress
+    )
+    unit = ((backbone.decode(latents) + 1) / 2).clamp(0, 1)
+    return Image.fromarray((unit[0].permute(1, 2, 0) * 255).cpu().numpy().astype(np.uint8))

@@ -22,7 +22,7 @@ from velatura.models.eyes import EfficientEyes, eyes_for
 from velatura.models.perceptual import VGGTrunk, perceptual_trunk, zecon_trunk
 from velatura.picture import image_to_pixels, plan_size
 from velatura.style import Style
-from velatura.style.mixing import pictures_of
+from velatura.style.pictures import pictures_of
 
 PLAIN_TEXT = "Photo"  # what a text-guided direction leads away from (ZeCon's default)
 

@@ -14,14 +14,13 @@ from velatura.diffusion.schedules import add_noise_each
 from velatura.errors import SettingError, StyleError
 from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.backbone import PLACEHOLDER, Backbone
-from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Progress
 from velatura.style import Style
 from velatura.style.checkpoint import FitState
-from velatura.style.mixing import picture_tensor
+from velatura.style.pictures import kept_image, picture_tensor
 from velatura.style.word_map import WordMap
 
-KEPT_SIDE = 512  # of the style picture that a style carries, short side in pixels
 CHECKED = 16  # noised views that the loss is checked on
 LEAST_SEEN = 0.3  # of a view must be inside the mask
 MOMENTUM = 0.9
@@ -243,12 +242,11 @@ def fit_word(
     checkpoint: Path | None,
 ) -> Style:
     """The style of a picture: its word map, its embedding, its picture, and a card that says how the fit went."""
-    kept = plan_size(picture.size, KEPT_SIDE, 1).working if min(picture.size) > KEPT_SIDE else picture.size
-    image = picture.image.resize(kept)
+    image = kept_image(picture.image)
     pixels = image_to_pixels(image).to(backbone.device)
     counts = torch.ones_like(pixels[:, :1])
     if mask is not None:
-        counts = style_weights(mask, kept).to(backbone.device)
+        counts = style_weights(mask, image.size).to(backbone.device)
         # What does not count is not seen either: it takes the mean colour of what does.
         mean = (pixels * counts).sum((2, 3), keepdim=True) / counts.sum()
         pixels = pixels * counts + mean * (1 - counts)
