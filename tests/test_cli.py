@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
@@ -244,10 +245,13 @@ def test_masks_and_regions_from_the_command_line(
     assert len(read_manifest(tmp_path / "out.png")["regions"]) == 2
     assert run(monkeypatch, *stylize, "--style", "glow", "--region", "m.png=glow") == 2
     assert run(monkeypatch, "styles", "export", "glow", "--format", "lora", "--out", "lora.safetensors") == 0
+    export = ["styles", "export", "glow", "--format", "textual-inversion", "--out", "word.safetensors"]
+    assert run(monkeypatch, *export) == 0 and list(load_file("word.safetensors")) == ["<glow>"]
     assert (
         run(monkeypatch, "styles", "import", "lora.safetensors", "--lora", "painting of <sss>", "--name", "back") == 0
     )
     assert run(monkeypatch, *stylize, "--style", "back") == 0
+    assert run(monkeypatch, "styles", "export", "back", "--format", "textual-inversion", "--out", "no.safetensors") == 2
 
 
 def test_guided_takes_presets_spans_regions_and_says_what_words_need(

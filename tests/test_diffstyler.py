@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
@@ -253,10 +254,38 @@ def test_recording_batching_and_sharing_change_nothing() -> None:
                     injected(backbone.unet, sites, recording, injections[step]),
                 ):
                     without = backbone.predict(x, timestep, negative)
-                    guided = backbone.predict(x, timestep, backbone.text([region.style.card["prompt"]]))
+                    guided = backbone.predict(x, timestep, method.condition(region.style, backbone))
                 noise = noise + share * (without + method.guidance_scale * (guided - without))
             x = add_noise(clean_of(x, noise, above), noise, below)
     assert torch.allclose(ours, x, atol=1e-3)
+
+
+def test_the_look_in_a_prompt_is_the_models_own_word_for_the_style_picture() -> None:
+    backbone, style = tiny_house(), fitted()
+    pixels = functional.interpolate(image_to_pixels(STYLE.image), (64, 64), mode="bilinear", antialias=True)
+    word = backbone.style_word(pixels)
+    told = QUICK.condition(style, backbone).states
+    assert word is not None and torch.allclose(style.tensors["word"], word, atol=1e-4)
+    assert torch.allclose(told, backbone.text(["painting of *"], word).states, atol=1e-4)
+    other = dataclasses.replace(QUICK, prompt="a <sss> deer").condition(style, backbone).states
+    assert torch.allclose(other, backbone.text(["a * deer"], word).states, atol=1e-4)
+    imported = dataclasses.replace(style, tensors={k: v for k, v in style.tensors.items() if k != "word"})
+    plain = backbone.text(["painting of <sss>"]).states
+    assert torch.equal(QUICK.condition(imported, backbone).states, plain) and not torch.allclose(told, plain, atol=1e-2)
+
+
+def test_what_is_black_in_the_style_mask_is_not_in_the_word() -> None:
+    backbone = tiny_house()
+    stained = STYLE.image.copy()
+    stained.paste((255, 0, 0), (0, 0, 80, 40))
+    lower = np.zeros((80, 80), np.uint8)
+    lower[40:] = 255
+    mask = Picture.of(Image.fromarray(lower).convert("RGB"), "mask")
+    pictures = [Picture.of(image, "style") for image in (STYLE.image, stained)]
+    clean, masked = (QUICK.fit(picture, backbone, "s", Silent(), mask).tensors["word"] for picture in pictures)
+    bare = QUICK.fit(pictures[1], backbone, "s", Silent()).tensors["word"]
+    off = [(word - clean).square().mean().item() for word in (masked, bare)]
+    assert off[0] < 0.1 * off[1]
 
 
 def test_a_kept_trajectory_gives_the_same_picture_and_a_walked_source_almost() -> None:

@@ -72,18 +72,18 @@ def export(
     from velatura.errors import SettingError, StyleError
     from velatura.models.adapters import save_lora
     from velatura.style.textual_inversion import save_textual_inversion
-    from velatura.style.word_map import WordMap
+    from velatura.style.word_map import picture_word
 
     style = _library().load(name)
     if format == "style":
         style.save(out)
     elif format == "textual-inversion":
-        if "embedding" not in style.tensors:
+        word = picture_word(style.tensors)
+        if word is None:
             raise StyleError(
-                f"The style '{name}' does not say what its picture looks like to the model: fit it with "
-                "--method s2prest, or import it with --picture."
+                f"The style '{name}' has no word for its picture: fit it on a model that has such words, with --method "
+                "s2prest, or import it with --picture."
             )
-        word = WordMap.of(style.tensors)(style.tensors["embedding"])[0]
         save_textual_inversion(word, token or f"<{name}>", out)
     elif format == "lora":
         save_lora(style.tensors, out)

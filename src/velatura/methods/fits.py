@@ -50,3 +50,11 @@ def style_weights(mask: Picture, size: tuple[int, int] | None = None) -> Tensor:
     if weights.sum() < 1:
         raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
     return weights
+
+
+def counted(pixels: Tensor, weights: Tensor) -> Tensor:
+    """Pixels (1, 3, H, W) of which nothing is seen where ``weights`` (1, 1, H, W) are 0: there it is the mean colour
+    of what counts.
+    """
+    mean = (pixels * weights).sum((2, 3), keepdim=True) / weights.sum()
+    return pixels * weights + mean * (1 - weights)

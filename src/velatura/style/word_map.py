@@ -56,3 +56,12 @@ class WordMap:
             torch.stack([share * word_map.weight for word_map, share in pairs]).sum(0),
             torch.stack([share * word_map.bias for word_map, share in pairs]).sum(0),
         )
+
+
+def picture_word(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """The word (n, width) of a style's own picture: kept as such, or what its map makes of what was seen in it; None
+    for a style that has neither.
+    """
+    if "word" in tensors:
+        return tensors["word"][0]
+    return WordMap.of(tensors)(tensors["embedding"])[0] if "embedding" in tensors else None

@@ -15,8 +15,9 @@ from velatura.diffusion.latents import channel_moments
 from velatura.diffusion.schedules import add_noise_each, ddim_levels
 from velatura.errors import SettingError
 from velatura.methods.base import advised
-from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
+from velatura.methods.fits import counted, fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.adapters import attached, fresh_adapter, using
+from velatura.models.backbone import PLACEHOLDER, Condition
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.progress import Progress
@@ -25,6 +26,7 @@ from velatura.style.checkpoint import FitState
 from velatura.style.pictures import kept_image, picture_tensor
 
 PUBLISHED_RATE = 2e-4
+LOOK = "<sss>"  # stands for a style's look in prompts
 MOMENTS, MOMENT_ABARS, MOMENT_STEPS = "start.moments", "start.abars", 20
 
 
@@ -33,9 +35,10 @@ class FitSettings:
     """Settings of a LoRA's fit; the defaults are the paper's.
 
     ``fit_prompt`` says what the style picture is, "<sss>" standing for its look: subject words keep its content out
-    of the style. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant learning rate (0: what the model's folder
-    advises, or the paper's 2e-4), ``fit_size`` the short side
-    in pixels (0: the model's native size, at least 256).
+    of the style. Where the model has a word for any picture, "<sss>" is that word, and the LoRA need only learn what
+    it leaves out; elsewhere it is plain text, as published. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant
+    learning rate (0: what the model's folder advises, or the paper's 2e-4), ``fit_size`` the short side in pixels
+    (0: the model's native size, at least 256).
     """
 
     fit_prompt: str = "painting of <sss>"
@@ -81,20 +84,32 @@ def fit_lora(
     pixels = image_to_pixels(picture.image)
     pixels = F.interpolate(pixels, working[::-1], mode="bilinear", antialias=True).to(backbone.device)
     grid = (working[1] // backbone.factor, working[0] // backbone.factor)
-    counts = torch.ones(1, 1, *grid, device=backbone.device)
+    counts, seen = torch.ones(1, 1, *grid, device=backbone.device), pixels
     if mask is not None:
         counts = F.interpolate(style_weights(mask), grid, mode="area").to(backbone.device)
+        seen = counted(pixels, style_weights(mask, working).to(backbone.device))
     own = fit_settings(settings, FitSettings)
     belongs = fit_identity(picture, mask, backbone, own)
     before = backbone.evaluations
-    adapter, curve = _optimise(settings, pixels, counts, backbone, progress, checkpoint, belongs)
+    word = backbone.style_word(seen)
+    condition = said(settings.fit_prompt, word, backbone)
+    adapter, curve = _optimise(settings, pixels, counts, condition, backbone, progress, checkpoint, belongs)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     card = fit_card(picture, own, curve, "all steps", backbone.evaluations - before)
     card["prompt"] = settings.fit_prompt
     tensors = {**adapter, "picture.00": picture_tensor(kept_image(picture.image))}
+    tensors |= {} if word is None else {"word": word.cpu()}
     tensors |= moments_on_the_way(pixels, counts[0, 0] > 0, backbone, progress)
     return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
+
+
+@torch.no_grad()
+def said(prompt: str, word: Tensor | None, backbone: LatentBackbone) -> Condition:
+    """A prompt whose "<sss>" is the ``word`` (1, 1, W) that the model has for the style picture, if it has one."""
+    if word is None or LOOK not in prompt:
+        return backbone.text([prompt])
+    return backbone.text([prompt.replace(LOOK, PLACEHOLDER)], word)
 
 
 @torch.no_grad()
@@ -123,6 +138,7 @@ def _optimise(
     settings: FitSettings,
     pixels: Tensor,
     counts: Tensor,
+    condition: Condition,
     backbone: LatentBackbone,
     progress: Progress,
     checkpoint: Path | None,
@@ -140,8 +156,7 @@ def _optimise(
         generator.manual_seed(settings.fit_seed + 7919 * first)
     with torch.no_grad():
         shape = backbone.encode(pixels).shape
-        condition = backbone.text([settings.fit_prompt])
-    with attached(unet, {"style": state}), using(unet, "style"):
+    with attached(unet, {"style": state}), using(unet, "style"), torch.enable_grad():
         parameters = {key.replace(".style.", "."): value for key, value in unet.named_parameters() if ".style." in key}
         for value in parameters.values():
             value.requires_grad_()

@@ -22,7 +22,7 @@ from velatura.diffusion.source import RecordedSource, Source, WalkedSource
 from velatura.errors import StyleError
 from velatura.memory import Memory
 from velatura.methods.base import Stylization, manifest_of
-from velatura.methods.diffstyler.fitting import FitSettings, fit_lora, start_moments
+from velatura.methods.diffstyler.fitting import FitSettings, fit_lora, said, start_moments
 from velatura.methods.diffstyler.published import PUBLISHED_SIZE, published_image
 from velatura.methods.diffstyler.settings import DiffStylerSettings
 from velatura.methods.fits import fit_settings
@@ -159,7 +159,7 @@ class DiffStyler(DiffStylerSettings):
         """Section 5 with one source that all regions share: 2K samples a step, and what the source needs."""
         unet, levels = backbone.unet, trajectory.levels
         sites, negative = injection_sites(unet), backbone.text([self.negative_prompt])
-        prompts = [backbone.text([self.prompt or region.style.card.get("prompt", "")]) for region in regions]
+        prompts = [self.condition(region.style, backbone) for region in regions]
         walk = list(zip(range(len(levels)), levels.timesteps, levels.abars[:-1], levels.abars[1:], strict=True))
         grid = (trajectory.start.shape[2], trajectory.start.shape[3])
         whole = latent_shares(masks, grid).to(backbone.device)
@@ -183,6 +183,10 @@ class DiffStyler(DiffStylerSettings):
                 # What no region covers goes the content's own way back.
                 x = covered * moved + (1 - covered) * trajectory.latents[step]
         return x
+
+    def condition(self, style: Style, backbone: LatentBackbone) -> Condition:
+        """The prompt, or the one that the style was fitted under, with the style's own word where it has one."""
+        return said(self.prompt or style.card.get("prompt", ""), style.tensors.get("word"), backbone)
 
     def start(
         self,
@@ -236,7 +240,7 @@ class DiffStyler(DiffStylerSettings):
     ) -> Stylization:
         """The published arithmetic (section 6), squashed to its square."""
         before = backbone.evaluations
-        prompts = [self.prompt or region.style.card.get("prompt", "") for region in regions]
+        prompts = [self.condition(region.style, backbone) for region in regions]
         run = (self.negative_prompt, self.steps_taken, self.guidance_scale)
         image = published_image(content, regions, prompts, *run, backbone, progress, memory)
         made = manifest_of(self.name, asdict(self), content, regions[0].style, backbone, seed, PUBLISHED_SIZE)

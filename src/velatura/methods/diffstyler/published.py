@@ -107,7 +107,7 @@ def denoise_published(
 def published_image(
     content: Picture,
     regions: Sequence[Region],
-    prompts: Sequence[str],
+    prompts: Sequence[Condition],
     negative_prompt: str,
     steps: int,
     guidance_scale: float,
@@ -128,7 +128,7 @@ def published_image(
     pasted = [
         PublishedRegion(
             region.style.tensors,
-            backbone.text([prompt]),
+            prompt,
             cells_of_mask(image_of_mask(region.mask(content)).resize(PUBLISHED_SIZE), grid),
         )
         for region, prompt in zip(regions, prompts, strict=True)

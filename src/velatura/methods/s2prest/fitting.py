@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from velatura.diffusion.schedules import add_noise_each
 from velatura.errors import SettingError, StyleError
-from velatura.methods.fits import fit_card, fit_identity, fit_settings, style_weights
+from velatura.methods.fits import counted, fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Progress
@@ -41,7 +41,7 @@ class FitSettings:
     what the fit starts from where they are 0. Every ``fit_check`` steps the loss on fixed noised views is taken; the
     fit stops when it fell by less than ``fit_plateau`` (a share of it) over ``fit_patience`` checks. ``fit_spread``
     (0..1) is how much of the model's own map from pictures to words the word map starts with: 0 says the style's
-    word whatever it sees.
+    word whatever it sees, 1 in the end what is seen.
     """
 
     vectors: int = 1
@@ -247,9 +247,7 @@ def fit_word(
     counts = torch.ones_like(pixels[:, :1])
     if mask is not None:
         counts = style_weights(mask, image.size).to(backbone.device)
-        # What does not count is not seen either: it takes the mean colour of what does.
-        mean = (pixels * counts).sum((2, 3), keepdim=True) / counts.sum()
-        pixels = pixels * counts + mean * (1 - counts)
+        pixels = counted(pixels, counts)
     generator = torch.Generator().manual_seed(settings.fit_seed)
     with torch.no_grad():
         seen = backbone.see(pixels)
