@@ -70,7 +70,7 @@ def loss_by_band(backbone: LatentBackbone, latents: Tensor) -> list[float]:
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         noisy = add_noise(latents, noise, float(backbone.alphas_cumprod[timestep]))
         losses.append((backbone.predict(noisy, timestep, condition) - noise).square().mean().item())
-    return [round(loss, 4) for loss in losses]
+    return [round(loss, 5) for loss in losses]
 
 
 def inversion_psnr(backbone: LatentBackbone, pixels: Tensor, latents: Tensor, corrections: int) -> float:

@@ -47,10 +47,10 @@ class DenoiserRecipe:
     layers_per_block: int = 1
     word_width: int = 192
     text_layers: int = 3
-    empty_share: float = 0.12
+    empty_share: float = 0.2
     word_share: float = 0.75
     style_only_share: float = 0.5  # of the words: the style vector without EfficientNet's features
-    guise_share: float = 0.5  # of the pictures with a word: in other colours than the word says
+    guise_share: float = 0.35  # of the pictures with a word: in other colours than the word says
     seed: int = 0
     every: int = 250
 
