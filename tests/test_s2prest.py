@@ -357,12 +357,19 @@ def test_the_studio_fits_once_for_all_strengths(tmp_path: Path) -> None:
 def test_unasked_settings_are_the_papers_or_what_the_model_advises() -> None:
     plain = LatentBackbone(tiny_house().pipeline, "plain", torch.device("cpu"), torch.float32)
     advising = LatentBackbone(
-        tiny_house().pipeline, "advising", torch.device("cpu"), torch.float32, advised={"inversion": "ddim"}
+        tiny_house().pipeline,
+        "advising",
+        torch.device("cpu"),
+        torch.float32,
+        advised={"inversion": "ddim", "prompt": "a * day"},
     )
+    assert [S2PreST().settled(model).prompt for model in (plain, advising)] == ["*", "a * day"]
+    assert S2PreST(prompt="my *").settled(advising).prompt == "my *"
     assert [S2PreST().settled(model).inversion for model in (plain, advising)] == ["stochastic", "ddim"]
     published = S2PreST(compat="original").settled(advising)
     assert S2PreST().settled(plain).guidance_scale == published.guidance_scale == 10.0
-    assert published.inversion == "stochastic" and isinstance(InST().settled(plain), InST)
+    assert (published.inversion, published.prompt) == ("stochastic", "*")
+    assert isinstance(InST().settled(plain), InST)
     wrong = LatentBackbone(
         tiny_house().pipeline, "wrong", torch.device("cpu"), torch.float32, advised={"inversion": "guess"}
     )

@@ -9,7 +9,12 @@ from pathlib import Path
 from velatura.errors import ModelError
 
 ADVICE_FILE = "advice.json"
-ADVISED: Mapping[str, type[float] | type[str]] = {"guidance_scale": float, "lora_rate": float, "inversion": str}
+ADVISED: Mapping[str, type[float] | type[str]] = {
+    "guidance_scale": float,
+    "lora_rate": float,
+    "inversion": str,
+    "prompt": str,
+}
 
 Advice = Mapping[str, float | str]
 

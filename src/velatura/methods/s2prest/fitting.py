@@ -53,7 +53,7 @@ class FitSettings:
     fit_check: int = 10
     fit_plateau: float = 0.002
     fit_patience: int = 4
-    fit_spread: float = 0.5
+    fit_spread: float = 0.15
     fit_seed: int = 0
 
     def __post_init__(self) -> None:

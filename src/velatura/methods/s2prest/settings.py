@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EDGE_SOURCES = ("canny", "hed", "none")
 INVERSIONS = ("stochastic", "ddim")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
-PUBLISHED_GUIDANCE, PUBLISHED_INVERSION = 10.0, "stochastic"
+PUBLISHED_GUIDANCE, PUBLISHED_INVERSION, PUBLISHED_PROMPT = 10.0, "stochastic", PLACEHOLDER
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,15 @@ class S2PreSTSettings(FitSettings):
     ``inversion`` "stochastic" takes the noise that the model sees in the noised mix of content and edges, in one
     call (the paper's, and compat's); "ddim" walks to it from the same mix, which keeps far more of the content on a
     small model; empty is what the model's folder advises, or the paper's.
-    ``prompt`` holds "*"; ``negative_prompt`` is what guidance leads away from. ``size`` is the working length of
-    the short side (0: the model's native size). ``compat`` "original" repeats the published arithmetic.
+    ``prompt`` holds "*"; empty is what the model's folder advises, or the paper's "*" alone. ``negative_prompt`` is
+    what guidance leads away from. ``size`` is the working length of the short side (0: the model's native size).
+    ``compat`` "original" repeats the published arithmetic.
     """
 
     steps: int = 50
     strength: float = 0.4
     guidance_scale: float = 0.0
-    prompt: str = PLACEHOLDER
+    prompt: str = ""
     negative_prompt: str = ""
     content_condition: float = 0.5
     edge_condition: float = 0.5
@@ -81,7 +82,7 @@ class S2PreSTSettings(FitSettings):
             raise SettingError(f"The inversion must be {' or '.join(INVERSIONS)}, not '{self.inversion}'.")
         if self.compat not in ARITHMETICS:
             raise SettingError(f"compat must be 'original' or empty, not '{self.compat}'.")
-        if PLACEHOLDER not in self.prompt:
+        if self.prompt and PLACEHOLDER not in self.prompt:
             raise SettingError(
                 f"The prompt '{self.prompt}' lacks the placeholder {PLACEHOLDER}: "
                 f"write for example 'a portrait of a woman in the style of {PLACEHOLDER}'."
@@ -92,10 +93,15 @@ class S2PreSTSettings(FitSettings):
     def settled(self, backbone: Backbone) -> Self:
         """With what the model advises where nothing was asked for, or with the paper's; under compat the paper's."""
         if self.compat:
-            guidance = self.guidance_scale or PUBLISHED_GUIDANCE
-            return replace(self, guidance_scale=guidance, inversion=PUBLISHED_INVERSION)
+            return replace(
+                self,
+                guidance_scale=self.guidance_scale or PUBLISHED_GUIDANCE,
+                inversion=PUBLISHED_INVERSION,
+                prompt=self.prompt or PUBLISHED_PROMPT,
+            )
         return replace(
             self,
             guidance_scale=advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone),
             inversion=advised(self.inversion, "inversion", PUBLISHED_INVERSION, backbone),
+            prompt=advised(self.prompt, "prompt", PUBLISHED_PROMPT, backbone),
         )
