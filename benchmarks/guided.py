@@ -99,13 +99,12 @@ def plot(means: Mapping[str, list[float]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for axis, column in zip(axes, (4, 2), strict=True):
-        for name, row in means.items():
-            axis.plot(row[column], row[5], "o")
-            axis.annotate(name, (row[column], row[5]), textcoords="offset points", xytext=(4, 4), fontsize=8)
+        drawn = [axis.plot(row[column], row[5], "o")[0] for row in means.values()]
         axis.set_xlabel(MEASURES[column])
         axis.set_ylabel(MEASURES[5])
+    figure.legend(drawn, list(means), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=110)
 
 
