@@ -206,8 +206,8 @@ def test_what_was_not_asked_for_is_what_the_model_advises_or_the_paper() -> None
     backbone = LatentBackbone(
         tiny_house().pipeline, "advised", torch.device("cpu"), torch.float32, advised={"guidance_scale": 3.0}
     )
-    assert [advised(asked, "guidance_scale", 10.5, backbone) for asked in (0.0, 2.0)] == [3.0, 2.0]
-    assert advised(0.0, "lora_rate", 2e-4, backbone) == 2e-4
+    assert [advised(asked, "guidance_scale", 10.5, backbone.advised) for asked in (0.0, 2.0)] == [3.0, 2.0]
+    assert advised(0.0, "lora_rate", 2e-4, backbone.advised) == 2e-4
     asked = run(dataclasses.replace(QUICK, guidance_scale=10.5))
     assert np.array_equal(array(run(dataclasses.replace(QUICK, guidance_scale=0.0))), array(asked))
 

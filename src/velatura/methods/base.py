@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image
 
 from velatura.memory import Memory
+from velatura.models.advice import Advice
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture
 from velatura.progress import Progress
 from velatura.regions import Region
 from velatura.style import Style
 
-Setting = TypeVar("Setting", float, str)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Setting = TypeVar("Setting", bound=float | str)
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,17 @@ class Method(Protocol):
         ...
 
 
-def advised(asked: Setting, setting: str, published: Setting, backbone: Backbone) -> Setting:
+def advised(asked: Setting, setting: str, published: Setting, advice: Advice) -> Setting:
     """What was ``asked`` for; where that is 0 or empty what the model's folder advises, or what is ``published``."""
-    return asked or type(published)(backbone.advised.get(setting, published))
+    return asked or type(published)(advice.get(setting, published))
+
+
+def settled_by(settings: Settings, published: Mapping[str, float | str], advice: Advice) -> Settings:
+    """``settings`` with what is ``advised`` for each of the ``published``."""
+    settled: dict[str, Any] = {
+        name: advised(getattr(settings, name), name, value, advice) for name, value in published.items()
+    }
+    return replace(settings, **settled)
 
 
 def versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from velatura.diffusion.latents import channel_moments
 from velatura.diffusion.schedules import add_noise_each, ddim_levels
 from velatura.errors import SettingError
 from velatura.methods.base import advised
+from velatura.methods.checks import check_counts
 from velatura.methods.fits import counted, fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.adapters import attached, fresh_adapter, using
 from velatura.models.backbone import PLACEHOLDER, Condition
@@ -51,9 +52,7 @@ class FitSettings:
     fit_seed: int = 0
 
     def __post_init__(self) -> None:
-        for setting in ("rank", "fit_steps", "fit_batch", "fit_every"):
-            if getattr(self, setting) < 1:
-                raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
+        check_counts(self, "rank", "fit_steps", "fit_batch", "fit_every")
         if self.fit_rate < 0:
             raise SettingError(f"fit_rate must not be negative, but is {self.fit_rate:g}.")
 
@@ -78,7 +77,7 @@ def fit_lora(
     """The style of a picture: its LoRA, the moments of its latents on the way to noise, and a card with the prompt it
     was fitted under and the loss.
     """
-    settings = replace(settings, fit_rate=advised(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone))
+    settings = replace(settings, fit_rate=advised(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone.advised))
     short = settings.fit_size or max(256, backbone.native_size)
     working = plan_size(picture.size, short, backbone.multiple).working
     pixels = image_to_pixels(picture.image)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from velatura.diffusion.injection import Schedule
 from velatura.diffusion.schedules import steps_of_strength
 from velatura.errors import SettingError
-from velatura.methods.base import advised
+from velatura.methods.base import settled_by
+from velatura.methods.checks import check_shares
 from velatura.methods.diffstyler.fitting import FitSettings
 from velatura.models.backbone import Backbone
 from velatura.picture.sizing import check_size
@@ -16,8 +17,8 @@ from velatura.picture.sizing import check_size
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
 
-PUBLISHED_STEPS, PUBLISHED_GUIDANCE = 50, 10.5
-USUAL_STEPS = 20
+PUBLISHED_STEPS, USUAL_STEPS = 50, 20
+PUBLISHED = {"guidance_scale": 10.5}  # what a model's folder may advise otherwise
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ class DiffStylerSettings(FitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("feature_share", "attention_share", "start_adain", "start_mix"):
-            if not 0 <= getattr(self, setting) <= 1:
-                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        check_shares(self, "feature_share", "attention_share", "start_adain", "start_mix")
         if self.fusion not in ("full", "adaptive"):
             raise SettingError(f"The fusion must be full or adaptive, not '{self.fusion}'.")
         if self.source not in ("recorded", "walked"):
@@ -82,8 +81,4 @@ class DiffStylerSettings(FitSettings):
 
     def settled(self, backbone: Backbone) -> Self:
         """With what the model advises where nothing was asked for, or with the paper's; under compat the paper's."""
-        if self.compat:
-            return replace(self, guidance_scale=self.guidance_scale or PUBLISHED_GUIDANCE)
-        return replace(
-            self, guidance_scale=advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone)
-        )
+        return settled_by(self, PUBLISHED, {} if self.compat else backbone.advised)

@@ -9,6 +9,7 @@ from typing import Any
 from velatura.diffusion.schedules import steps_of_strength
 from velatura.errors import SettingError
 from velatura.losses import check_losses
+from velatura.methods.checks import check_shares
 from velatura.methods.guided.published import check_published
 from velatura.methods.guided.steering import LOOKS, SCALES
 from velatura.models.backbone import PLACEHOLDER
@@ -78,9 +79,7 @@ class GuidedSettings:
                 raise SettingError(f"{setting} must be {offered}, not '{getattr(self, setting)}'.")
         if self.inner < 1 or self.corrections < 0 or self.force < 0:
             raise SettingError("inner must be at least 1, corrections and force must not be negative.")
-        for setting in ("palette", "eta"):
-            if not 0 <= getattr(self, setting) <= 1:
-                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        check_shares(self, "palette", "eta")
         if not 0 < self.window <= 1:
             raise SettingError(f"window must be above 0 and at most 1, not {self.window:g}.")
         if self.eta and self.sampler != "ddim":

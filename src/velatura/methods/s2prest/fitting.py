@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from velatura.diffusion.schedules import add_noise_each
 from velatura.errors import SettingError, StyleError
+from velatura.methods.checks import check_counts
 from velatura.methods.fits import counted, fit_card, fit_identity, fit_settings, style_weights
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
@@ -57,9 +58,7 @@ class FitSettings:
     fit_seed: int = 0
 
     def __post_init__(self) -> None:
-        for setting in ("vectors", "fit_steps", "fit_views", "fit_check", "fit_patience"):
-            if getattr(self, setting) < 1:
-                raise SettingError(f"{setting} must be at least 1, not {getattr(self, setting)}.")
+        check_counts(self, "vectors", "fit_steps", "fit_views", "fit_check", "fit_patience")
         if not 0 <= self.fit_spread <= 1 or min(self.fit_rate, self.fit_plateau, self.fit_batch) < 0:
             raise SettingError("fit_spread must be from 0 to 1, fit_rate, fit_batch and fit_plateau not negative.")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from velatura.diffusion.schedules import steps_of_strength
 from velatura.errors import SettingError
-from velatura.methods.base import advised
+from velatura.methods.base import settled_by
+from velatura.methods.checks import check_shares
 from velatura.methods.s2prest.arithmetic import ARITHMETICS
 from velatura.methods.s2prest.fitting import FitSettings
 from velatura.models.backbone import PLACEHOLDER, Backbone
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 EDGE_SOURCES = ("canny", "hed", "none")
 INVERSIONS = ("stochastic", "ddim")
 EDGE_SCHEDULES = ("constant", "falling", "rising")
-PUBLISHED_GUIDANCE, PUBLISHED_INVERSION, PUBLISHED_PROMPT = 10.0, "stochastic", PLACEHOLDER
+# What a model's folder may advise otherwise.
+PUBLISHED = {"guidance_scale": 10.0, "inversion": "stochastic", "prompt": PLACEHOLDER}
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ class S2PreSTSettings(FitSettings):
                 "content_condition, edge_condition and style_condition must not be negative and sum to 1, not to "
                 f"{sum(shares):g}."
             )
-        for setting in ("edge_noise", "style_latent", "adain", "edge_threshold"):
-            if not 0 <= getattr(self, setting) <= 1:
-                raise SettingError(f"{setting} must be from 0 to 1, not {getattr(self, setting):g}.")
+        check_shares(self, "edge_noise", "style_latent", "adain", "edge_threshold")
         if self.edge_schedule not in EDGE_SCHEDULES:
             raise SettingError(f"The edge_schedule must be {', '.join(EDGE_SCHEDULES)}, not '{self.edge_schedule}'.")
         if self.edges not in EDGE_SOURCES and not Path(self.edges).is_file():
@@ -93,15 +93,5 @@ class S2PreSTSettings(FitSettings):
     def settled(self, backbone: Backbone) -> Self:
         """With what the model advises where nothing was asked for, or with the paper's; under compat the paper's."""
         if self.compat:
-            return replace(
-                self,
-                guidance_scale=self.guidance_scale or PUBLISHED_GUIDANCE,
-                inversion=PUBLISHED_INVERSION,
-                prompt=self.prompt or PUBLISHED_PROMPT,
-            )
-        return replace(
-            self,
-            guidance_scale=advised(self.guidance_scale, "guidance_scale", PUBLISHED_GUIDANCE, backbone),
-            inversion=advised(self.inversion, "inversion", PUBLISHED_INVERSION, backbone),
-            prompt=advised(self.prompt, "prompt", PUBLISHED_PROMPT, backbone),
-        )
+            return settled_by(replace(self, inversion=""), PUBLISHED, {})
+        return settled_by(self, PUBLISHED, backbone.advised)
