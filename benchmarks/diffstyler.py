@@ -1,11 +1,11 @@
-"""DiffStyler against its published arithmetic: UNet samples, seconds, memory, and what comes of the picture.
+"""DiffStyler against its published program: UNet samples, seconds, cache, and metrics of the picture.
 
 python benchmarks/diffstyler.py CONTENT --style STYLE --mask MASK [--mask MASK …] [--size 128] [--steps 50] [--steps 20]
 Both on the same weights, LoRA and settings, in one run, for K = 1 … as many regions as there are masks (pictures, or
-box:… and the like); ours with each of --steps, the published path with its 50. The peak of memory is that of the run so
-far: what K adds is what it grows by. First, how well inversions lead back to the decoded content.
-The published path squashes to 512 x 512 by itself; to be affordable here it is run through the same functions at
-``--size``, with its 999-step inversion, its hard masks and its three samples a pass.
+box:… and the like); ours with each of --steps, the published program with its 50. The peak of memory is that of the run
+so far: what K adds is what it grows by. First, how well inversions lead back to the decoded content.
+The published program squashes to 512 x 512; to be affordable here it is run at ``--size``, with its 999-step inversion,
+its hard masks and its three samples a pass.
 """
 
 from __future__ import annotations
@@ -13,43 +13,76 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.inversion import denoise_exactly, invert
-from velatura.diffusion.schedules import ddim_levels
+from velatura.diffusion.inversion import ddim_denoise, invert
 from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, psnr
-from velatura.memory import Memory
-from velatura.methods import DiffStyler
-from velatura.methods.diffstyler.published import (
-    PublishedRegion,
-    at_timestep,
-    cells_of_mask,
-    denoise_published,
-    published_levels,
-)
-from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_latent_backbone
+from velatura.methods.base import Method, Size
+from velatura.methods.context import RunContext
+from velatura.methods.diffstyler import DiffStyler
+from velatura.models.backbone import Backbone
+from velatura.models.loading.load import load_backbone
 from velatura.picture import Picture, image_to_pixels, open_picture
-from velatura.progress import Silent
 from velatura.regions import Region, parse_query
-from velatura.regions.masks import image_of_mask
+from velatura.reproductions.diffstyler import DiffStylerOriginal, inversion_levels
+
+HEADER = (
+    "| K | | inversion | denoising | samples in all | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ "
+    "| peak GiB |\n|---|---|---|---|---|---|---|---|---|---|---|"
+)
 
 
-def show_inversions(backbone: LatentBackbone, pixels: torch.Tensor) -> None:
+@dataclass(frozen=True)
+class OriginalAtSize(DiffStylerOriginal):
+    """The published program at another size than its own."""
+
+    side: int = 512
+
+    def working_size(self, size: Size, backbone: Backbone) -> Size:
+        return (self.side, self.side)
+
+
+def show_inversions(backbone: Backbone, pixels: torch.Tensor) -> None:
     """PSNR against the decoded content of the picture that each inversion leads back to."""
-    predict, latents = conditional(backbone, backbone.text([""])), backbone.encode(pixels)
-    wanted, every = backbone.decode(latents), published_levels(backbone)
+    predict, latents = conditional(backbone, backbone.unconditional()), backbone.encode(pixels)
+    decoded = backbone.decode(latents)
     ours = [
-        (f"{n} steps, {c} corrections", ddim_levels(backbone.alphas_cumprod, n), c) for n in (20, 50) for c in (0, 1, 2)
+        (f"{steps} steps, {count} corrections", backbone.schedule.ddim_levels(steps), count)
+        for steps in (20, 50)
+        for count in (0, 1, 2)
     ]
-    for name, levels, corrections in (("999 naive", every, 0), *ours):
-        start = invert(predict, latents, levels, corrections).start
-        print(f"{name}: {psnr(backbone.decode(denoise_exactly(predict, start, levels)), wanted):.1f} dB", flush=True)
+    for name, levels, corrections in (("999 naive", inversion_levels(backbone.schedule), 0), *ours):
+        noisiest = invert(predict, latents, levels, corrections).noisiest
+        print(f"{name}: {psnr(backbone.decode(ddim_denoise(predict, noisiest, levels)), decoded):.1f} dB", flush=True)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A square content, the pixels of content and style that results are measured against, and the model."""
+
+    content: Picture
+    pixels: torch.Tensor
+    style_pixels: torch.Tensor
+    backbone: Backbone
+
+    def line(self, name: str, method: Method, regions: Sequence[Region], inversion: int) -> str:
+        """A row of the table: ``inversion`` is how many of the method's samples invert."""
+        started = time.perf_counter()
+        result = method.stylize([self.content], regions, RunContext(self.backbone))[0]
+        seconds, samples = time.perf_counter() - started, int(result.scores["unet_evaluations"])
+        made = image_to_pixels(result.picture)
+        found = [edge_f1(made, self.pixels), lpips_hedvgg(made, self.pixels)]
+        found += [gram_distance(made, self.style_pixels), colour_distance(made, self.style_pixels)]
+        numbers = " | ".join(f"{value:.3g}" for value in found)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        counted = f"{inversion} | {samples - inversion} | {samples}"
+        return f"| {len(regions)} | {name} | {counted} | {seconds:.0f} | {numbers} | {peak:.2f} |"
 
 
 def main() -> None:
@@ -60,65 +93,26 @@ def main() -> None:
     parser.add_argument("--model", default="house")
     parser.add_argument("--steps", type=int, action="append")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model advises, or the paper's")
+    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model recommends, or the paper's")
     asked = parser.parse_args()
-    backbone = load_latent_backbone(asked.model, dtype="fp32")
-    method = DiffStyler(size=asked.size, guidance_scale=asked.guidance).settled(backbone)
-    style = method.fit(open_picture(asked.style), backbone, "style", Silent())
-    content = open_picture(asked.content)
-    square = Picture.of(content.image.resize((asked.size, asked.size), Image.Resampling.LANCZOS), content.name)
+    backbone = load_backbone(asked.model, dtype="fp32")
+    method = DiffStyler(size=asked.size, guidance_scale=asked.guidance).resolved(backbone)
+    original = OriginalAtSize(guidance_scale=method.guidance_scale, side=asked.size)
+    size = (asked.size, asked.size)
+    content, style_picture = open_picture(asked.content), open_picture(asked.style)
+    style = method.fit(style_picture, "style", RunContext(backbone))
+    square = Picture.of(content.image.resize(size, Image.Resampling.LANCZOS), content.name)
     pixels = image_to_pixels(square.image)
-    wanted = image_to_pixels(open_picture(asked.style).image, (asked.size, asked.size))
-    lines = [
-        "| K | | inversion | denoising | samples in all | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ "
-        "| peak GiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-
-    def line(count: int, name: str, samples: tuple[int, int], seconds: float, result: torch.Tensor) -> None:
-        found = [edge_f1(result, pixels), lpips_hedvgg(result, pixels)]
-        found += [gram_distance(result, wanted), colour_distance(result, wanted)]
-        numbers = " | ".join(f"{value:.3g}" for value in found)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        counted = f"{samples[0]} | {samples[1]} | {sum(samples)}"
-        lines.append(f"| {count} | {name} | {counted} | {seconds:.0f} | {numbers} | {peak:.2f} |")
-        print(lines[-1], flush=True)
-
     with torch.no_grad():
         show_inversions(backbone, pixels)
-    print("\n".join(lines), flush=True)
+    comparison = Comparison(square, pixels, image_to_pixels(style_picture.image, size), backbone)
+    print(HEADER, flush=True)
     for count in range(1, len(asked.mask) + 1):
-        queries = [parse_query(mask) for mask in asked.mask[:count]]
-        regions = [Region(style, query) for query in queries]
-        for steps in asked.steps or [method.steps_taken]:
-            started, before = time.perf_counter(), backbone.evaluations
-            ours = replace(method, steps=steps)
-            made = ours.stylize([square], regions, backbone, 0, Silent(), Memory())[0]
-            seconds, samples = time.perf_counter() - started, backbone.evaluations - before
-            inversion = 1 + steps * ours.corrections
-            line(
-                count, f"ours, {steps} steps", (inversion, samples - inversion), seconds, image_to_pixels(made.picture)
-            )
-
-        started, before = time.perf_counter(), backbone.evaluations
-        with torch.no_grad():
-            empty, latents = backbone.text([""]), backbone.encode(pixels)
-            levels = published_levels(backbone)
-            trajectory = invert(conditional(backbone, empty), latents, levels)
-            inversion = backbone.evaluations - before
-            grid = (latents.shape[2], latents.shape[3])
-            prompt = backbone.text([style.card["prompt"]])
-            pasted = [
-                PublishedRegion(style.tensors, prompt, cells_of_mask(image_of_mask(query(square)), grid))
-                for query in queries
-            ]
-            negative = backbone.text([method.negative_prompt])
-            run = (50, method.guidance_scale, Silent())
-            last = denoise_published(backbone, at_timestep(trajectory), pasted, empty, negative, *run)
-            result = backbone.decode(last)
-        samples = backbone.evaluations - before
-        seconds = time.perf_counter() - started
-        line(count, "published", (inversion, samples - inversion), seconds, result)
+        regions = [Region(style, parse_query(mask)) for mask in asked.mask[:count]]
+        for steps in asked.steps or [method.steps]:
+            ours, inversion = replace(method, steps=steps), 1 + steps * method.corrections
+            print(comparison.line(f"ours, {steps} steps", ours, regions, inversion), flush=True)
+        print(comparison.line("published", original, regions, len(backbone.schedule) - 1), flush=True)
 
 
 if __name__ == "__main__":

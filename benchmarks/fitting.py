@@ -2,7 +2,7 @@
 
 python benchmarks/fitting.py PICTURE [--steps 400] prints UNet evaluations and seconds until ours reaches the loss that
 the published recipe ends with. The check is the published one's own picture (whole, squashed, and mirrored) at fixed
-timesteps and noises, so that neither is measured on what only it has seen.
+timesteps and noises, so that neither is measured on examples that only it was trained on.
 
 --random-sd builds Stable Diffusion 1.x's UNet, VAE and text encoder and CLIP's ViT-L/14 at their real sizes with random
 weights (the words are the house tokenizer's), working at 256 px so that two cores can.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,10 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from velatura.methods.context import RunContext
+from velatura.methods.resumable_fit import FitCheckpoint, resumable_fit
 from velatura.methods.s2prest import S2PreST
-from velatura.methods.s2prest.fitting import Views, make_views, noise_loss, optimise, pace, spread_timesteps, warm_start
+from velatura.methods.s2prest.conditioned import WordConditioned, word_conditioned
+from velatura.methods.s2prest.fitting import NoisedViews, WordFit, noise_loss, pace, spread_timesteps, warm_start
+from velatura.methods.s2prest.views import Views, make_views
 from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_latent_backbone
+from velatura.models.loading.load import load_backbone
 from velatura.picture import image_to_pixels, open_picture
 from velatura.progress import Silent
 
@@ -34,11 +38,11 @@ HEADS, HEAD_WIDTH, DROPOUT, RATE = 8, 64, 0.05, 1e-4
 class PublishedModule(nn.Module):
     """InST's module A on one token, where both softmaxes are 1: attn1 reaches nothing and is left out."""
 
-    def __init__(self, seen: int, width: int) -> None:
+    def __init__(self, embedding: int, width: int) -> None:
         super().__init__()
-        self.value = nn.Linear(seen, HEADS * HEAD_WIDTH, bias=False)
-        self.out = nn.Linear(HEADS * HEAD_WIDTH, seen)
-        self.projection = nn.Linear(seen, width)
+        self.value = nn.Linear(embedding, HEADS * HEAD_WIDTH, bias=False)
+        self.out = nn.Linear(HEADS * HEAD_WIDTH, embedding)
+        self.projection = nn.Linear(embedding, width)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         attended = F.dropout(self.out(self.value(embeddings)), DROPOUT, self.training)
@@ -59,7 +63,7 @@ def random_stable_diffusion() -> LatentBackbone:
         block_out_channels=blocks,
         layers_per_block=2,
     )
-    eyes = CLIPVisionModelWithProjection(
+    clip = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=1024,
             intermediate_size=4096,
@@ -81,15 +85,86 @@ def random_stable_diffusion() -> LatentBackbone:
                 num_attention_heads=12,
             )
         ),
-        tokenizer=load_latent_backbone("house").tokenizer,
+        tokenizer=load_backbone("house").tokenizer,
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
     )
 
-    def see(pixels: Tensor) -> Tensor:
-        embedding: Tensor = eyes(F.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)).image_embeds
+    def encode_image(pixels: Tensor) -> Tensor:
+        embedding: Tensor = clip(F.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)).image_embeds
         return F.normalize(embedding)
 
-    return LatentBackbone(parts, "random-sd", torch.device("cpu"), torch.float32, see)
+    return LatentBackbone(parts, "random-sd", torch.device("cpu"), torch.float32, encode_image)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The loss of a word map on the whole picture and its mirror, noised alike for everybody."""
+
+    whole: Views
+    count: int
+    backbone: WordConditioned
+
+    def __call__(self, word_map: Callable[[Tensor], Tensor]) -> float:
+        fixed = torch.Generator().manual_seed(1)
+        checked = self.whole.at(torch.arange(self.count) % 2)
+        times = spread_timesteps(self.count, len(self.backbone.schedule), fixed)
+        noises = torch.randn(checked.latents.shape, generator=fixed)
+        parts = torch.arange(self.count).split(8)
+        examples = [NoisedViews(checked.at(part), times[part], noises[part]) for part in parts]
+        with torch.no_grad():
+            return sum(noise_loss(word_map, part, self.backbone).item() for part in examples) / len(parts)
+
+
+def fit_published(check: Check, steps: int, every: int) -> tuple[float, float]:
+    """InST's recipe; the loss that it ends with, and its seconds."""
+    whole, backbone = check.whole, check.backbone
+    torch.manual_seed(0)
+    module = PublishedModule(whole.embeddings.shape[1], backbone.word_width())
+    # CLIP's embeddings have length 1: the house model's are brought to it, so that the published rates mean the same.
+    unit = Views(whole.latents, F.normalize(whole.embeddings), whole.weights)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=0.01)
+
+    def loss() -> float:
+        module.eval()
+        found = check(lambda embeddings: module(F.normalize(embeddings)))
+        module.train()
+        return found
+
+    print(f"the published recipe: {loss():.5f} before", flush=True)
+    started, draws = time.perf_counter(), torch.Generator().manual_seed(0)
+    for step in range(1, steps + 1):
+        view = unit.at(torch.randint(2, (1,), generator=draws))
+        timestep = torch.randint(len(backbone.schedule), (1,), generator=draws)
+        noise = torch.randn(view.latents.shape, generator=draws)
+        optimizer.zero_grad()
+        noise_loss(module, NoisedViews(view, timestep, noise), backbone).backward()
+        optimizer.step()
+        if step % every == 0:
+            print(f"  {step} evaluations, {time.perf_counter() - started:.0f} s: {loss():.5f}", flush=True)
+    return loss(), time.perf_counter() - started
+
+
+def fit_ours(check: Check, pixels: Tensor, target: float, most: int, apart: int) -> str:
+    """Fits of rising length until one reaches the ``target``, at ``most`` evaluations; what that took, in words."""
+    settings, backbone = S2PreST(), check.backbone
+    started, views_drawn = time.perf_counter(), torch.Generator().manual_seed(0)
+    start = warm_start(settings, check.whole.embeddings[:1], backbone)
+    chosen = pace(settings, start, backbone.native_size)
+    everything = torch.ones_like(pixels[:, :1])
+    views = make_views(pixels, everything, settings.fit_views, chosen.side, backbone, views_drawn)
+    encoding = time.perf_counter() - started
+    loss, steps = check(start), 0
+    print(f"ours: {loss:.5f} before", flush=True)
+    while loss > target and steps * chosen.batch < most:
+        steps += max(1, apart // chosen.batch)
+        short, started = replace(settings, fit_steps=steps, fit_check=steps), time.perf_counter()
+        fit = WordFit(short, start, views, backbone)
+        resumable_fit(fit, steps, steps, FitCheckpoint(None, ""), Silent())
+        loss = check(fit.best)
+        print(f"  {steps * chosen.batch} evaluations: {loss:.5f}", flush=True)
+    seconds = encoding + time.perf_counter() - started
+    found = f"ours {steps * chosen.batch} at {chosen.side} px, {seconds:.0f} s"
+    return f"{found} with encoding {len(views)} views and checking"
 
 
 def main() -> None:
@@ -101,72 +176,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--apart", type=int, default=50, help="evaluations between the lengths of ours that are tried")
     parser.add_argument("--checked", type=int, default=32, help="noised views that the loss is checked on")
-    asked = parser.parse_args()
-    backbone = random_stable_diffusion() if asked.random_sd else load_latent_backbone(asked.model, dtype="fp32")
+    options = parser.parse_args()
+    loaded = random_stable_diffusion() if options.random_sd else load_backbone(options.model, dtype="fp32")
+    backbone = word_conditioned(RunContext(loaded), S2PreST.name).backbone
     side = backbone.native_size
-    pixels = image_to_pixels(open_picture(asked.picture).image, (side, side)).to(backbone.device)
+    pixels = image_to_pixels(open_picture(options.picture).image, (side, side)).to(backbone.device)
     both = torch.cat([pixels, pixels.flip(-1)])
     with torch.no_grad():
-        seen = torch.cat([backbone.see(view[None]) for view in both])
+        embeddings = torch.cat([backbone.encode_image(view[None]) for view in both])
         latents = backbone.encode(both)
-    whole = Views(latents, seen, torch.ones_like(latents[:, :1]))
-    fixed = torch.Generator().manual_seed(1)
-    checked = whole.at(torch.arange(asked.checked) % 2)
-    times = spread_timesteps(asked.checked, len(backbone.alphas_cumprod), fixed)
-    noises = torch.randn(checked.latents.shape, generator=fixed)
-
-    def check(word_map: Callable[[Tensor], Tensor]) -> float:
-        with torch.no_grad():
-            parts = [slice(first, first + 8) for first in range(0, asked.checked, 8)]
-            return sum(
-                noise_loss(word_map, checked.at(torch.arange(asked.checked)[p]), times[p], noises[p], backbone).item()
-                for p in parts
-            ) / len(parts)
-
-    torch.manual_seed(0)
-    module = PublishedModule(seen.shape[1], backbone.word_width)
-    # CLIP's embeddings have length 1: the house model's are brought to it, so that the published rates mean the same.
-    unit = Views(whole.latents, F.normalize(whole.embeddings), whole.weights)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=0.01)
-
-    def check_module() -> float:
-        module.eval()
-        loss = check(lambda embeddings: module(F.normalize(embeddings)))
-        module.train()
-        return loss
-
-    print(f"the published recipe: {check_module():.5f} before", flush=True)
-    started, draws = time.perf_counter(), torch.Generator().manual_seed(0)
-    for step in range(1, asked.steps + 1):
-        view = unit.at(torch.randint(2, (1,), generator=draws))
-        timestep = torch.randint(len(backbone.alphas_cumprod), (1,), generator=draws)
-        noise = torch.randn(view.latents.shape, generator=draws)
-        optimizer.zero_grad()
-        noise_loss(module, view, timestep, noise, backbone).backward()
-        optimizer.step()
-        if step % asked.every == 0:
-            print(f"  {step} evaluations, {time.perf_counter() - started:.0f} s: {check_module():.5f}", flush=True)
-    target, theirs, their_seconds = check_module(), asked.steps, time.perf_counter() - started
-
-    settings, everything = S2PreST(), torch.ones_like(pixels[:, :1])
-    started, views_drawn = time.perf_counter(), torch.Generator().manual_seed(0)
-    start = warm_start(settings, seen[:1], backbone)
-    _, batch, view_side = pace(settings, start, side)
-    views = make_views(pixels, everything, settings.fit_views, view_side, backbone, views_drawn)
-    encoding = time.perf_counter() - started
-    loss, steps = check(start), 0
-    print(f"ours: {loss:.5f} before", flush=True)
-    while loss > target and steps * batch < theirs:
-        steps += max(1, asked.apart // batch)
-        short, started = replace(settings, fit_steps=steps, fit_check=steps), time.perf_counter()
-        loss = check(optimise(short, start, views, backbone, Silent(), None, "")[0])
-        print(f"  {steps * batch} evaluations: {loss:.5f}", flush=True)
-    evaluations = steps * batch
-    encoding += time.perf_counter() - started
-    print(
-        f"to reach {target:.5f}: the published recipe {theirs} evaluations at {side} px, {their_seconds:.0f} s; ours "
-        f"{evaluations} at {view_side} px, {encoding:.0f} s with encoding {len(views)} views and checking"
-    )
+    check = Check(Views(latents, embeddings, torch.ones_like(latents[:, :1])), options.checked, backbone)
+    target, seconds = fit_published(check, options.steps, options.every)
+    ours = fit_ours(check, pixels, target, options.steps, options.apart)
+    published = f"the published recipe {options.steps} evaluations at {side} px, {seconds:.0f} s"
+    print(f"to reach {target:.5f}: {published}; {ours}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from measuring import Pair, measures, table, tiled
+from measuring import Pair, metrics, table, tiled
 
 from velatura import Studio
 from velatura.app.files import content_files
@@ -61,7 +61,7 @@ def main() -> None:
     contents = content_files([asked.contents])[: asked.count]
     styles = content_files([asked.styles])[: asked.style_count]
     studio = Studio(asked.model, progress=TerminalProgress())
-    taken = measures(studio.backbone, *MEASURES)
+    taken = metrics(studio.backbone, *MEASURES)
     fitted = [studio.fit(style, method="guided") for style in styles]
     chosen = {name: OBJECTIVES[name] for name in asked.only or OBJECTIVES}
     sums = {name: torch.zeros(len(MEASURES) + 1) for name in chosen}
@@ -77,7 +77,7 @@ def main() -> None:
                 started = time.perf_counter()
                 result = studio.stylize(pair.content, style, 0, "guided", **settings, weights={**KEPT, **wanted})
                 seconds = time.perf_counter() - started
-                found = pair.measured(pair.seen(result.picture), taken)
+                found = pair.measured(pair.as_pixels(result.picture), taken)
                 sums[name] += torch.cat([found, torch.tensor([seconds])])
                 row.append(result.picture)
             if index == number % len(fitted):

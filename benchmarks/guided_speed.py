@@ -19,22 +19,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from velatura.diffusion.sampling import Moment
-from velatura.diffusion.schedules import add_noise
+from velatura.diffusion.denoising import DenoisingStep
 from velatura.losses import clip
 from velatura.losses.statistics import style_statistics
-from velatura.memory import Memory
+from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
-from velatura.methods.guided.aims import style_pixels
+from velatura.methods.guided.fitting import GuidedStyle
+from velatura.methods.guided.objectives import EncodedContent
 from velatura.methods.guided.settings import DEFAULT_WEIGHTS
-from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, within_sight
-from velatura.models.adm import AdmShape, build_adm
-from velatura.models.loading import AnyBackbone, load_backbone
-from velatura.models.perceptual import perceptual_trunk
-from velatura.models.pixel import PixelBackbone
+from velatura.methods.guided.steering import GRADIENTS, Steering, at_resolution
+from velatura.models.adm.architecture import AdmShape, build_adm
+from velatura.models.adm.backbone import PixelBackbone
+from velatura.models.backbone import Backbone, Prediction
+from velatura.models.features.vgg import perceptual_trunk
+from velatura.models.loading.load import load_backbone
+from velatura.models.noise_schedule import add_noise
 from velatura.picture import image_to_pixels, open_picture
-from velatura.progress import Silent
 from velatura.regions import Region
 from velatura.style import Style
 
@@ -62,66 +62,54 @@ def peak(device: torch.device) -> float:
 class Scene:
     """One content at one size, ready to be steered."""
 
-    def __init__(self, method: Guided, backbone: AnyBackbone, content: Path, style: Style) -> None:
-        self.method, self.backbone, self.style, self.memory = method, backbone, style, Memory()
+    def __init__(self, method: Guided, backbone: Backbone, content: Path, style: Style) -> None:
+        self.method, self.backbone, self.style, self.context = method, backbone, style, RunContext(backbone)
         picture = open_picture(content)
-        sizing = usual_sizing(picture.size, method.size, backbone)
-        self.pixels = image_to_pixels(picture.image, sizing.working).to(backbone.device)
+        size = method.working_size(picture.size, backbone)
+        self.pixels = image_to_pixels(picture.image, size).to(backbone.device)
         with torch.no_grad():
-            self.latents = backbone.encode(self.pixels)
-        self.seen = within_sight(self.pixels, method.sight)
+            latents = backbone.encode(self.pixels)
+        self.content = EncodedContent(at_resolution(self.pixels, method.loss_resolution), latents)
         self.regions = [Region(style)]
-        self.shares = torch.ones(1, 1, *self.latents.shape[2:], device=backbone.device)
+        self.shares = torch.ones(1, 1, *latents.shape[2:], device=backbone.device)
         self.predict = method.predictor(self.regions, self.shares, backbone)
-        abar = float(backbone.alphas_cumprod[TIMESTEP])
-        noise = torch.randn(self.latents.shape, generator=torch.Generator().manual_seed(0)).to(backbone.device)
-        self.moment = Moment(0, TIMESTEP, abar, add_noise(self.latents, noise, abar), noise)
+        abar, noise = float(backbone.schedule.alphas_cumprod[TIMESTEP]), self.context.noise(latents.shape)
+        self.step = DenoisingStep(0, TIMESTEP, abar, 0.0, add_noise(latents, noise, abar), Prediction(noise))
 
     def steering(self) -> Steering:
         """Everything that is computed once for a picture."""
-        aims = self.method.aims(self.seen, self.latents, self.regions, self.shares, self.backbone, 0, self.memory)
-        return Steering(
-            self.backbone,
-            Traced(self.predict),
-            aims,
-            self.latents,
-            LOOKS[self.method.look],
-            SCALES[self.method.scale],
-            self.method.force,
-            1,
-            1,
-            self.method.sight,
-        )
+        objectives = self.method.objectives(self.content, self.regions, self.shares, self.context)
+        return self.method.steering(self.predict, objectives, self.content.latents, self.backbone)
 
-    def step(self, steering: Steering) -> object:
+    def steered(self, steering: Steering) -> object:
         """What the loop does at each step: the prediction, and its steering."""
-        if self.method.gradient == "unet":
-            return steering.through_unet(self.moment)
-        with torch.no_grad():
-            noise = self.predict(self.moment.latents, TIMESTEP)
-        return steering.at_clean(replace(self.moment, noise=noise))
+        step = self.step
+        if self.method.gradient == "x0":
+            with torch.no_grad():
+                step = replace(step, prediction=self.predict(step.latents, TIMESTEP))
+        return GRADIENTS[self.method.gradient](steering, step)
 
     def losses(self, steering: Steering) -> Tensor:
         """Only the losses, and their gradient down to the pixels."""
-        pixels = self.seen.clone().requires_grad_()
-        aim = steering.aims[0]
-        loss, _ = aim.objective(pixels, self.latents, aim.content(0))
+        pixels = self.content.pixels.clone().requires_grad_()
+        region = steering.objectives[0]
+        loss, _ = region.objective(pixels, self.content.latents, region.content(0))
         return torch.autograd.grad(loss, pixels)[0]
 
     def recomputing(self) -> object:
         """The step of the published loops."""
         trunk = perceptual_trunk(self.backbone.device, self.backbone.dtype)
-        shown = style_pixels(self.style, self.backbone.device, min(self.seen.shape[2:]))
-        assert shown is not None
-        style_statistics(shown, trunk)
+        picture = GuidedStyle.of(self.style).pixels(min(self.content.pixels.shape[2:]), self.backbone.device)
+        assert picture is not None
+        style_statistics(picture, trunk)
         with torch.no_grad():
-            self.predict(self.moment.latents, TIMESTEP)
-        return self.step(self.steering())
+            self.predict(self.step.latents, TIMESTEP)
+        return self.steered(self.steering())
 
 
 def line(name: str, scene: Scene, repeats: int) -> float:
     device, steering = scene.backbone.device, scene.steering()
-    whole = timed(lambda: scene.step(steering), repeats, device)
+    whole = timed(lambda: scene.steered(steering), repeats, device)
     losses = timed(lambda: scene.losses(steering), repeats, device)
     size = "x".join(str(side) for side in scene.pixels.shape[:1:-1])
     print(f"| {name} | {size} | {whole:.3f} | {100 * losses / whole:.0f} % | {peak(device):.2f} |", flush=True)
@@ -144,11 +132,11 @@ def main() -> None:
         device = load_backbone("house", asked.device).device
         dtype = torch.bfloat16
         unet = build_adm(shape).to(device, dtype).requires_grad_(False).eval()
-        backbone: AnyBackbone = PixelBackbone(unet, shape, "adm-256, random", device, dtype)
+        backbone: Backbone = PixelBackbone(unet, shape, "adm-256, random", device, dtype)
     else:
         backbone = load_backbone(asked.model, asked.device)
     for size in asked.size or [256]:
-        style = Guided(size=size).fit(open_picture(asked.style), backbone, "style", Silent())
+        style = Guided(size=size).fit(open_picture(asked.style), "style", RunContext(backbone))
         for gradient in ("x0", "unet"):
             method = Guided(size=size, gradient=gradient, weights=DEFAULT_WEIGHTS)
             line(f"{backbone.name}, {gradient}", Scene(method, backbone, asked.content, style), asked.repeats)

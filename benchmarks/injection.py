@@ -1,4 +1,4 @@
-"""What injection is worth in DiffStyler: structure kept and style moved without it, by default, and in all steps.
+"""What injection does in DiffStyler: structure kept and style moved without it, by default, and in all steps.
 
 python benchmarks/injection.py CONTENT --style STYLE --mask MASK [--guidance 0]
 The structure is measured inside the mask (the box around it), the background outside it.
@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("--style", type=Path, required=True)
     parser.add_argument("--mask", required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/injection"))
-    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model advises, or the paper's")
+    parser.add_argument("--guidance", type=float, default=0.0, help="0: what the model recommends, or the paper's")
     asked = parser.parse_args()
     studio = Studio("house", device="cpu", dtype="fp32", progress=TerminalProgress())
-    content, wanted = open_picture(asked.content), image_to_pixels(open_picture(asked.style).image, (256, 256))
+    content, target = open_picture(asked.content), image_to_pixels(open_picture(asked.style).image, (256, 256))
     style = studio.fit(asked.style, "style", "diffstyler")
     mask = parse_query(asked.mask)(content)
     rows, columns = np.nonzero(mask > 0.5)
@@ -45,15 +45,15 @@ def main() -> None:
     original = image_to_pixels(content.image)
     print("| | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ | bytes changed outside the mask |")
     print("|---|---|---|---|---|---|", flush=True)
-    tiles = [image_to_pixels(content.image, (256, 256)), wanted]
+    tiles = [image_to_pixels(content.image, (256, 256)), target]
     for name, settings in CASES.items():
         pair = [(asked.mask, style)]
         result = studio.stylize_regions(content, pair, size=256, guidance_scale=asked.guidance, **settings).picture
         pixels = image_to_pixels(result)
         changed = int((np.asarray(result) != np.asarray(content.image.convert("RGB")))[mask == 0].sum())
         inside, own = pixels[area], original[area]
-        numbers = (edge_f1(inside, own), lpips_hedvgg(inside, own), gram_distance(inside, wanted))
-        found = " | ".join(f"{value:.3g}" for value in (*numbers, colour_distance(inside, wanted)))
+        numbers = (edge_f1(inside, own), lpips_hedvgg(inside, own), gram_distance(inside, target))
+        found = " | ".join(f"{value:.3g}" for value in (*numbers, colour_distance(inside, target)))
         print(f"| {name} | {found} | {changed} |", flush=True)
         tiles.append(image_to_pixels(result, (256, 256)))
     asked.out.mkdir(parents=True, exist_ok=True)

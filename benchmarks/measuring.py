@@ -1,4 +1,4 @@
-"""What the benchmarks share: pairs of pictures, the measures taken of a result, and tables of them."""
+"""What the benchmarks share: pairs of pictures, metrics of a result, and tables of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from velatura.evaluation import (
     psnr,
     ssim,
 )
-from velatura.models.backbone import Backbone
-from velatura.models.house.image_encoder import STYLE_NUMBERS
+from velatura.models.features.magenta import STYLE_NUMBERS
+from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import Picture, image_to_pixels, open_picture, plan_size
 
-Measure = Callable[[Tensor, Tensor, Tensor], float]  # of result, content and style, (1, 3, h, w) each
+Metric = Callable[[Tensor, Tensor, Tensor], float]  # of result, content and style, (1, 3, h, w) each
 
 
-def measures(backbone: Backbone, *wanted: str) -> dict[str, Measure]:
-    """Those ``wanted`` by name; the arrow is the better direction."""
+def metrics(backbone: HouseBackbone, *names: str) -> dict[str, Metric]:
+    """Metrics by ``names``, whose arrow is the better direction; the house model knows the mean style vector."""
     mean = backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
-    known: dict[str, Measure] = {
+    known: dict[str, Metric] = {
         "psnr ↑": lambda r, c, s: psnr(r, c),
         "ssim ↑": lambda r, c, s: ssim(r, c),
         "edge F1 ↑": lambda r, c, s: edge_f1(r, c),
@@ -43,7 +43,7 @@ def measures(backbone: Backbone, *wanted: str) -> dict[str, Measure]:
         "content leak ↓": content_leak,
         "outline leak ↓": outline_leak,
     }
-    return {name: known[name] for name in wanted}
+    return {name: known[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Pair:
         c, s = (image_to_pixels(each.image, plan_size(each.size, side, 8).working) for each in pictures)
         return cls(*pictures, c, s)
 
-    def seen(self, result: Image.Image) -> Tensor:
-        """A result at the size of ``c``."""
+    def as_pixels(self, result: Image.Image) -> Tensor:
+        """Pixels of a result at the size of ``c``."""
         height, width = self.c.shape[2:]
         return image_to_pixels(result, (width, height))
 
-    def measured(self, result: Tensor, taken: Mapping[str, Measure]) -> Tensor:
-        """What is ``taken`` of a result seen: (len(taken),)."""
-        return torch.tensor([measure(result, self.c, self.s) for measure in taken.values()])
+    def measured(self, result: Tensor, chosen: Mapping[str, Metric]) -> Tensor:
+        """The ``chosen`` metrics of a result's pixels: (len(chosen),)."""
+        return torch.tensor([metric(result, self.c, self.s) for metric in chosen.values()])
 
 
 def pairs(contents: Path, styles: Path, count: int, side: int) -> Iterator[Pair]:

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import torch
-from measuring import measures, pairs, table, tiled
+from measuring import metrics, pairs, table, tiled
 from torch import Tensor
 
 from velatura import Studio
 from velatura.app.options import parse_settings
-from velatura.models.magenta import paint_over, style_vectors
+from velatura.models.features.magenta import paint_over, style_vectors
 from velatura.training.check import grid
 
 SIDE = 256
@@ -35,17 +35,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", dest="settings")
     parser.add_argument("--loss", action="append", dest="losses")
     asked = parser.parse_args()
-    settings = parse_settings("guided", asked.settings, asked.losses)
+    method, settings = parse_settings("guided", asked.settings, asked.losses)
     studio = Studio(asked.model)
-    taken = measures(studio.backbone, *TAKEN)
+    taken = metrics(studio.backbone, *TAKEN)
     rows: dict[str, list[Tensor]] = {"the photo itself": [], "Magenta's transfer": [], "guided": []}
     tiles, seconds = [], []
     for pair in pairs(asked.contents, asked.styles, asked.pairs, SIDE):
         started = time.perf_counter()
-        result = studio.stylize(pair.content, style=pair.style, seed=0, **settings)
+        result = studio.stylize(pair.content, style=pair.style, seed=0, method=method, **settings)
         seconds.append(time.perf_counter() - started)
         magenta = paint_over(pair.c, style_vectors(pair.s))
-        results = {"the photo itself": pair.c, "Magenta's transfer": magenta, "guided": pair.seen(result.picture)}
+        results = {"the photo itself": pair.c, "Magenta's transfer": magenta, "guided": pair.as_pixels(result.picture)}
         for name, picture in results.items():
             rows[name].append(pair.measured(picture, taken).clamp(max=100))
         tiles.append(tiled((pair.content.image, pair.style.image, result.picture), TILE))

@@ -1,4 +1,4 @@
-"""S2PreST against InST at several strengths: what is kept of the content, what has come of the style.
+"""S2PreST against InST at several strengths: edges kept of the content, distance to the style.
 
 python benchmarks/s2prest.py ../shared/data/pairs/content ../shared/data/pairs/style --out runs/s2prest
 writes table.md, plot.png and sheet.jpg (content, style, edges, then each strength for InST and S2PreST).
@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from measuring import measures, pairs, table, tiled
+from measuring import metrics, pairs, table, tiled
 
 from velatura import Studio
 from velatura.app.options import parse_settings
@@ -36,7 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = parse_settings("s2prest", asked.settings, None) | {"size": SIDE}
     studio = Studio(asked.model, progress=TerminalProgress())
-    taken = measures(studio.backbone, *MEASURES)
+    taken = metrics(studio.backbone, *MEASURES)
     sums = {(method, strength): torch.zeros(len(MEASURES)) for method in METHODS for strength in STRENGTHS}
     evaluations = dict.fromkeys(sums, 0.0)
     tiles = []
@@ -48,7 +48,7 @@ def main() -> None:
                 result = studio.stylize(pair.content, fitted, 0, method, **settings, strength=strength)
                 if method == "s2prest" and strength == STRENGTHS[0]:
                     row.insert(2, result.layers["canny"])
-                sums[method, strength] += pair.measured(pair.seen(result.picture), taken)
+                sums[method, strength] += pair.measured(pair.as_pixels(result.picture), taken)
                 evaluations[method, strength] += result.scores["unet_evaluations"]
                 row.append(result.picture)
         if index < asked.shown:

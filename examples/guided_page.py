@@ -16,8 +16,8 @@ from skimage import data
 
 from velatura import Studio
 from velatura.app.terminal import TerminalProgress
-from velatura.methods.guided.presets import preset
 from velatura.picture import Picture, image_to_pixels
+from velatura.registry import preset_settings
 from velatura.training.check import grid
 
 TILE = (240, 240)
@@ -25,7 +25,7 @@ KEPT = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
 ALONE: dict[str, Any] = {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
 RUNS: tuple[dict[str, Any], ...] = (
     {},
-    dict(preset("poster")),
+    dict(preset_settings("guided", "poster")),
     {**ALONE, "weights": {**KEPT, "clip": 3.0}},
     {**ALONE, "weights": {**KEPT, "clip_dir_patch": 3.0}},
     {**ALONE, "weights": {**KEPT, "gram": 6.0}},

@@ -15,6 +15,8 @@ from velatura.progress import Silent
 
 T = TypeVar("T")
 
+SHARED = Path(__file__).resolve().parents[2] / "shared"  # recordings and pictures
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

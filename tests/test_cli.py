@@ -179,9 +179,10 @@ def test_results_are_named_after_their_contents(tmp_path: Path) -> None:
 
 
 def test_settings_take_the_type_of_their_default() -> None:
-    assert parse_settings("guided", ["steps=7", "force=1", "start=noise"], ["gram=2"]) == {
+    method, settings = parse_settings("guided", ["steps=7", "guidance_rms=1", "start=noise"], ["gram=2"])
+    assert method == "guided" and settings == {
         "steps": 7,
-        "force": 1.0,
+        "guidance_rms": 1.0,
         "start": "noise",
         "weights": {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0, "gram": 2.0},
     }
@@ -262,7 +263,10 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
     called = ["stylize", photo, "--style", style, "--loss", "tv=0.1@0.5-1", *common]
     assert run(monkeypatch, *called) == 0
     manifest = read_manifest(out)
-    assert manifest["settings"]["spans"] == {"tv": [0.5, 1.0]} and manifest["settings"]["weights"]["tv"] == 0.1
+    assert (
+        manifest["settings"]["spans"] == {"tv": {"start": 0.5, "end": 1.0}}
+        and manifest["settings"]["weights"]["tv"] == 0.1
+    )
     assert run(monkeypatch, "stylize", photo, "--region", f"polygon:0,0;48,0;48,72;0,72={style}", *common) == 0
     made, photo_pixels = (np.asarray(open_picture(path).image).astype(int) for path in (out, photo))
     assert np.array_equal(made[:, 50:], photo_pixels[:, 50:]) and not np.array_equal(made, photo_pixels)
@@ -273,10 +277,17 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
         "Unknown preset 'none'": ["--style", style, "--preset", "none"],
         "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],
         "must lie in 0-1 and rise": ["--style", style, "--loss", "gram=1@0.9-0.2"],
-        "needs an ADM": ["--style", style, "--preset", "zecon-original"],
-        "which has no loss mse, vgg, texture, palette": ["--style", style, "--set", "compat=original"],
+        "has no setting 'size'": ["--style", style, "--preset", "zecon-original"],
     }
     for sentence, wrong in sentences.items():
         out.unlink(missing_ok=True)
         assert run(monkeypatch, "stylize", photo, *wrong, *common) == 2, sentence
+        assert sentence in " ".join(capsys.readouterr().err.split()) and not out.exists()
+    sentences = {
+        "needs an ADM": ["--preset", "zecon-original"],
+        "ZeCon has no loss texture": ["--set", "compat=original", "--loss", "texture=1"],
+    }
+    for sentence, wrong in sentences.items():
+        call = ["stylize", photo, "--style", style, *wrong, "--out", out, "--model", model, "--steps", "4"]
+        assert run(monkeypatch, *call) == 2
         assert sentence in " ".join(capsys.readouterr().err.split()) and not out.exists()

@@ -16,21 +16,25 @@ from torch.nn import functional
 
 from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
-from velatura.diffusion.injection import Injection, Schedule, injected, injection_sites, recorded
+from velatura.cache import Cache
+from velatura.diffusion.attention_control import changed, recorded
 from velatura.diffusion.latents import channel_moments, mixed_noise, with_moments
-from velatura.diffusion.schedules import add_noise, clean_of, ddim_levels
-from velatura.diffusion.source import RecordedSource
-from velatura.errors import SettingError, StyleError
-from velatura.memory import Memory
-from velatura.methods import DiffStyler
-from velatura.methods.base import Stylization, advised
-from velatura.methods.diffstyler.fitting import moments_on_the_way, start_moments
-from velatura.models.adapters import attached, fresh_adapter, read_lora, save_lora, using
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.methods.base import Stylization, WorkingPicture, recommended
+from velatura.methods.context import RunContext
+from velatura.methods.diffstyler import DiffStyler
+from velatura.methods.diffstyler.fitting import inversion_moments
+from velatura.methods.diffstyler.injection import Injection, Schedule, injection_sites
+from velatura.methods.diffstyler.style import LoraStyle
+from velatura.models.backbone import Conditioning
 from velatura.models.latent import LatentBackbone
+from velatura.models.lora import attached, fresh_adapter, read_lora, save_lora, using
+from velatura.models.noise_schedule import ddim_step
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.progress import Silent
-from velatura.regions import Region, latent_shares
+from velatura.regions import Placement, Region
 from velatura.regions.masks import Mask
+from velatura.reproductions.diffstyler import DiffStylerOriginal
+from velatura.span import Span
 from velatura.style import Style
 
 QUICK = DiffStyler(steps=5, size=64, guidance_scale=4.0, fit_steps=4, fit_size=64, fit_every=2, rank=4, fit_rate=1e-2)
@@ -60,15 +64,19 @@ HALF[:, 40:] = 1
 @lru_cache(maxsize=2)
 def fitted(seed: int = 1) -> Style:
     picture = Picture.of(smooth_image(80, 80, seed), f"style{seed}")
-    return QUICK.fit(picture, tiny_house(), f"style{seed}", Silent())
+    return QUICK.fit(picture, f"style{seed}", RunContext(tiny_house()))
 
 
 def run(method: DiffStyler, *regions: Region) -> Stylization:
-    return method.stylize([CONTENT], regions or [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+    return method.stylize([CONTENT], regions or [Region(fitted())], RunContext(tiny_house()))[0]
 
 
 def array(stylization: Stylization) -> np.ndarray:
     return np.asarray(stylization.picture).astype(int)
+
+
+def noise_at(x: Tensor, timestep: int, condition: Conditioning) -> Tensor:
+    return tiny_house().predict(x, timestep, condition).noise
 
 
 def weights() -> dict[str, Tensor]:
@@ -93,36 +101,36 @@ def test_fitting_and_stylising_leave_the_unet_bit_identical() -> None:
 
 def test_an_adapter_acts_only_while_it_is_used_and_a_fresh_one_changes_nothing() -> None:
     backbone = tiny_house()
-    x, condition = torch.randn(1, 8, 8, 8), backbone.text(["a painting"])
+    x, condition = torch.randn(1, 8, 8, 8), backbone.encode_prompt(["a painting"])
     fresh = fresh_adapter(backbone.unet, 4, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        plain = backbone.predict(x, 500, condition)
+        plain = noise_at(x, 500, condition)
         with attached(backbone.unet, {"fitted": fitted().tensors, "fresh": fresh}):
-            assert torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-6)
+            assert torch.allclose(noise_at(x, 500, condition), plain, atol=1e-6)
             with using(backbone.unet, "fitted"):
-                assert not torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-4)
+                assert not torch.allclose(noise_at(x, 500, condition), plain, atol=1e-4)
             with using(backbone.unet, "fresh"):
-                assert torch.allclose(backbone.predict(x, 500, condition), plain, atol=1e-6)
+                assert torch.allclose(noise_at(x, 500, condition), plain, atol=1e-6)
 
 
 def test_a_pass_injected_with_itself_is_the_same_and_with_another_is_not() -> None:
     backbone = tiny_house()
     sites = injection_sites(backbone.unet)
-    x, other, condition = torch.randn(1, 8, 8, 8), torch.randn(1, 8, 8, 8), backbone.text([""])
+    x, other, condition = torch.randn(1, 8, 8, 8), torch.randn(1, 8, 8, 8), backbone.encode_prompt([""])
+    whole, nothing = Injection(True, 1.0), Injection(False, 0.0)
     with torch.no_grad():
-        with recorded(backbone.unet, sites) as source:
-            plain = backbone.predict(x, 300, condition)
-        with recorded(backbone.unet, sites) as foreign:
-            backbone.predict(other, 300, condition)
-        whole, nothing = Injection(True, 1.0), Injection(False, 0.0)
-        with injected(backbone.unet, sites, source, whole):
-            assert torch.allclose(backbone.predict(x, 300, condition), plain, atol=1e-5)
-        with injected(backbone.unet, sites, foreign, whole):
-            moved = backbone.predict(torch.cat([x, x]), 300, condition)
+        with recorded(backbone.unet, whole.shares(sites)) as source:
+            plain = noise_at(x, 300, condition)
+        with recorded(backbone.unet, whole.shares(sites)) as foreign:
+            noise_at(other, 300, condition)
+        with changed(backbone.unet, whole.changes(sites, source)):
+            assert torch.allclose(noise_at(x, 300, condition), plain, atol=1e-5)
+        with changed(backbone.unet, whole.changes(sites, foreign)):
+            moved = noise_at(torch.cat([x, x]), 300, condition)
         assert not torch.allclose(moved[:1], plain, atol=1e-3)
         assert torch.allclose(moved[:1], moved[1:], atol=1e-5)
-        with injected(backbone.unet, sites, foreign, nothing):
-            assert torch.equal(backbone.predict(x, 300, condition), plain)
+        with changed(backbone.unet, nothing.changes(sites, foreign)):
+            assert torch.equal(noise_at(x, 300, condition), plain)
 
 
 def test_the_schedule_of_injection() -> None:
@@ -131,6 +139,9 @@ def test_the_schedule_of_injection() -> None:
     assert full.at(0.5, 481, 1000) == Injection(True, 0.0)
     assert full.at(0.8, 181, 1000) == Injection(False, 0.0)
     assert Schedule(1.0, 1.0, "adaptive").at(0.75, 250, 1000) == Injection(True, 0.5)
+    over = full.over((801, 601, 401, 201, 1), 1000)  # at progress 0, 0.2, …
+    assert list(over) == [801, 601, 401, 201, 1] and [each.feature for each in over.values()] == [True] * 4 + [False]
+    assert [each.attention for each in over.values()] == [1.0, 1.0, 1.0, 0.0, 0.0]
 
 
 def test_outside_the_mask_every_byte_is_the_contents() -> None:
@@ -160,14 +171,14 @@ def test_two_styles_keep_their_sides_and_ten_regions_work() -> None:
 
 
 def test_temporal_composition_hands_over_between_styles() -> None:
-    early, late = Region(fitted(1), span=(0.0, 0.5)), Region(fitted(2), span=(0.5, 1.0))
+    early, late = Region(fitted(1), span=Span(0.0, 0.5)), Region(fitted(2), span=Span(0.5, 1.0))
     both = array(run(QUICK, early, late))
     assert not np.array_equal(both, array(run(QUICK, Region(fitted(1)))))
     assert not np.array_equal(both, array(run(QUICK, Region(fitted(2)))))
-    whole = [Region(fitted(1), span=(0.0, 0.5)), Region(fitted(1), span=(0.5, 1.0))]
+    whole = [Region(fitted(1), span=Span(0.0, 0.5)), Region(fitted(1), span=Span(0.5, 1.0))]
     assert np.abs(array(run(QUICK, *whole)) - array(run(QUICK))).max() <= 1
-    with pytest.raises(SettingError, match="span must lie in 0-1"):
-        Region(fitted(), span=(0.7, 0.2))
+    with pytest.raises(SettingError, match="must lie in 0-1"):
+        Region(fitted(), span=Span(0.7, 0.2))
 
 
 def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
@@ -176,7 +187,7 @@ def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
     without = dataclasses.replace(QUICK, start_adain=0.0)
     assert not np.array_equal(array(run(QUICK)), array(run(without)))
     assert np.array_equal(array(run(QUICK, elsewhere)), array(run(without)))
-    moments = start_moments(fitted(), 1e-3)
+    moments = LoraStyle.of(fitted()).start_moments(1e-3)
     assert moments is not None and torch.equal(moments, fitted().tensors["start.moments"][-1])
     given = with_moments(torch.randn(1, 8, 6, 6), moments, 1.0)
     assert torch.allclose(channel_moments(given), moments, atol=1e-3)
@@ -185,7 +196,7 @@ def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
 def test_the_statistics_are_those_of_what_the_style_mask_lets_in() -> None:
     pixels, inside = image_to_pixels(STYLE.image, (64, 64)), torch.zeros(8, 8, dtype=torch.bool)
     inside[:, :4] = True
-    part = moments_on_the_way(pixels, inside, tiny_house(), Silent())["start.moments"]
+    part = inversion_moments(pixels, inside, RunContext(tiny_house()))["start.moments"]
     latents = tiny_house().encode(pixels)[:, :, :, :4]
     assert torch.allclose(part[0], channel_moments(latents), atol=1e-5) and part.shape[:2] == (21, 2)
 
@@ -202,21 +213,24 @@ def test_the_start_mixes_the_styles_own_noise_into_its_region() -> None:
         run(mixing, Region(dataclasses.replace(fitted(), tensors=pictureless)))
 
 
-def test_what_was_not_asked_for_is_what_the_model_advises_or_the_paper() -> None:
+def test_what_was_not_set_is_what_the_model_recommends_or_the_paper() -> None:
     backbone = LatentBackbone(
-        tiny_house().pipeline, "advised", torch.device("cpu"), torch.float32, advised={"guidance_scale": 3.0}
+        tiny_house().pipeline, "tiny", torch.device("cpu"), torch.float32, recommended_settings={"guidance_scale": 3.0}
     )
-    assert [advised(asked, "guidance_scale", 10.5, backbone.advised) for asked in (0.0, 2.0)] == [3.0, 2.0]
-    assert advised(0.0, "lora_rate", 2e-4, backbone.advised) == 2e-4
+    settings = backbone.recommended_settings
+    assert [recommended(asked, "guidance_scale", 10.5, settings) for asked in (0.0, 2.0)] == [3.0, 2.0]
+    assert recommended(0.0, "lora_rate", 2e-4, settings) == 2e-4
+    unset = dataclasses.replace(QUICK, guidance_scale=0.0)
+    assert [method.resolved(backbone).guidance_scale for method in (unset, QUICK)] == [3.0, 4.0]
     asked = run(dataclasses.replace(QUICK, guidance_scale=10.5))
     assert np.array_equal(array(run(dataclasses.replace(QUICK, guidance_scale=0.0))), array(asked))
 
 
 def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
     def costs(method: DiffStyler, *regions: Region) -> tuple[float, float]:
-        memory, found = Memory(), []
+        context, found = RunContext(tiny_house()), []
         for _ in range(2):
-            result = method.stylize([CONTENT], regions, tiny_house(), 0, Silent(), memory)[0]
+            result = method.stylize([CONTENT], regions, context)[0]
             found.append(result.scores["unet_evaluations"])
         return found[0], found[1]
 
@@ -228,69 +242,68 @@ def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
 
 
 def test_recording_batching_and_sharing_change_nothing() -> None:
-    backbone, content = tiny_house(), Picture.of(CONTENT.image, "content")
+    backbone, context = tiny_house(), RunContext(tiny_house())
     method = dataclasses.replace(QUICK, feature_share=0.8, attention_share=0.6, fusion="adaptive")
     regions = [Region(fitted(1), where(1 - HALF)), Region(fitted(2), where(HALF))]
-    levels = ddim_levels(backbone.alphas_cumprod, method.steps)
-    injections = [method.schedule.at(1 - (i + 1) / 5, t, 1000) for i, t in enumerate(levels.timesteps)]
-    source = RecordedSource(backbone, backbone.text([""]), levels, injections)
-    masks, sites = [region.mask(content) for region in regions], injection_sites(backbone.unet)
+    content = WorkingPicture(CONTENT, (80, 64), Placement.of(regions, CONTENT))
+    levels, sites = backbone.schedule.ddim_levels(method.steps), injection_sites(backbone.unet)
     with torch.no_grad():
-        trajectory = method.inverted(content, (80, 64), source, Memory(), Silent())
-        passed = dict(source.passed)
-        shares = latent_shares(masks, (8, 10))
-        x = method.start(trajectory, regions, masks, backbone, Memory(), Silent())
-        ours = method.denoised(trajectory, x, regions, masks, source, injections, backbone, Silent())
-        negative = backbone.text([method.negative_prompt])
-        for step in reversed(range(5)):
-            timestep, below, above = levels.timesteps[step], levels.abars[step], levels.abars[step + 1]
+        source = method.inverted(content, levels, context)
+        shares = content.placement.shares((8, 10))
+        start = method.start(source.trajectory, content.placement, context)
+        ours = method.denoised(start, source, source.trajectory, content.placement, context)
+        empty, negative = context.unconditional(), backbone.encode_prompt([method.negative_prompt])
+        x = start
+        for index, (timestep, below, above) in enumerate(reversed(levels.steps())):
             noise = torch.zeros_like(x)
+            injection = method.schedule.at(index / 5, timestep, 1000)
             for region, share in zip(regions, shares, strict=True):
-                with recorded(backbone.unet, sites) as recording:
-                    backbone.predict(passed[timestep], timestep, source.condition)
+                with recorded(backbone.unet, injection.shares(sites)) as recording:
+                    noise_at(source.inputs[timestep], timestep, empty)
                 with (
                     attached(backbone.unet, {"own": region.style.tensors}),
                     using(backbone.unet, "own"),
-                    injected(backbone.unet, sites, recording, injections[step]),
+                    changed(backbone.unet, injection.changes(sites, recording)),
                 ):
-                    without = backbone.predict(x, timestep, negative)
-                    guided = backbone.predict(x, timestep, method.condition(region.style, backbone))
-                noise = noise + share * (without + method.guidance_scale * (guided - without))
-            x = add_noise(clean_of(x, noise, above), noise, below)
+                    unconditional = noise_at(x, timestep, negative)
+                    guided = noise_at(x, timestep, LoraStyle.of(region.style).conditioning("", backbone))
+                noise = noise + share * (unconditional + method.guidance_scale * (guided - unconditional))
+            x = ddim_step(x, noise, above, below)
     assert torch.allclose(ours, x, atol=1e-3)
 
 
-def test_the_look_in_a_prompt_is_the_models_own_word_for_the_style_picture() -> None:
+def test_sss_in_a_prompt_is_the_models_own_word_for_the_style_picture() -> None:
     backbone, style = tiny_house(), fitted()
     pixels = functional.interpolate(image_to_pixels(STYLE.image), (64, 64), mode="bilinear", antialias=True)
     word = backbone.style_word(pixels)
-    told = QUICK.condition(style, backbone).states
+    told = LoraStyle.of(style).conditioning("", backbone).states
     assert word is not None and torch.allclose(style.tensors["word"], word, atol=1e-4)
-    assert torch.allclose(told, backbone.text(["painting of *"], word).states, atol=1e-4)
-    other = dataclasses.replace(QUICK, prompt="a <sss> deer").condition(style, backbone).states
-    assert torch.allclose(other, backbone.text(["a * deer"], word).states, atol=1e-4)
+    assert torch.allclose(told, backbone.encode_prompt(["painting of *"], word).states, atol=1e-4)
+    other = LoraStyle.of(style).conditioning("a <sss> deer", backbone).states
+    assert torch.allclose(other, backbone.encode_prompt(["a * deer"], word).states, atol=1e-4)
     imported = dataclasses.replace(style, tensors={k: v for k, v in style.tensors.items() if k != "word"})
-    plain = backbone.text(["painting of <sss>"]).states
-    assert torch.equal(QUICK.condition(imported, backbone).states, plain) and not torch.allclose(told, plain, atol=1e-2)
+    plain = backbone.encode_prompt(["painting of <sss>"]).states
+    assert torch.equal(LoraStyle.of(imported).conditioning("", backbone).states, plain)
+    assert not torch.allclose(told, plain, atol=1e-2)
 
 
 def test_what_is_black_in_the_style_mask_is_not_in_the_word() -> None:
-    backbone = tiny_house()
+    context = RunContext(tiny_house())
     stained = STYLE.image.copy()
     stained.paste((255, 0, 0), (0, 0, 80, 40))
     lower = np.zeros((80, 80), np.uint8)
     lower[40:] = 255
     mask = Picture.of(Image.fromarray(lower).convert("RGB"), "mask")
     pictures = [Picture.of(image, "style") for image in (STYLE.image, stained)]
-    clean, masked = (QUICK.fit(picture, backbone, "s", Silent(), mask).tensors["word"] for picture in pictures)
-    bare = QUICK.fit(pictures[1], backbone, "s", Silent()).tensors["word"]
+    clean, masked = (QUICK.fit(picture, "s", context, mask).tensors["word"] for picture in pictures)
+    bare = QUICK.fit(pictures[1], "s", context).tensors["word"]
     off = [(word - clean).square().mean().item() for word in (masked, bare)]
     assert off[0] < 0.1 * off[1]
 
 
 def test_a_kept_trajectory_gives_the_same_picture_and_a_walked_source_almost() -> None:
-    memory = Memory()
-    first, second = (QUICK.stylize([CONTENT], [Region(fitted())], tiny_house(), 0, Silent(), memory)[0] for _ in "ab")
+    context = RunContext(tiny_house(), cache=Cache())
+    first, second = (QUICK.stylize([CONTENT], [Region(fitted())], context)[0] for _ in "ab")
     assert np.array_equal(array(first), array(second))
     exact = dataclasses.replace(QUICK, corrections=4)
     walked = run(dataclasses.replace(exact, source="walked"))
@@ -301,7 +314,7 @@ def test_a_kept_trajectory_gives_the_same_picture_and_a_walked_source_almost() -
 def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:
     image = smooth_image(64, 80, 0)
     image.putalpha(90)
-    result = QUICK.stylize([Picture.of(image, "clear")], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+    result = QUICK.stylize([Picture.of(image, "clear")], [Region(fitted())], RunContext(tiny_house()))[0]
     assert result.alpha is not None and result.alpha.getextrema() == (90, 90)
     backbone = tiny_house()
     with torch.no_grad():
@@ -311,19 +324,22 @@ def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:
 
 
 def test_the_fit_is_seeded_and_resumes(tmp_path: Path) -> None:
-    again = QUICK.fit(Picture.of(smooth_image(80, 80, 1), "style1"), tiny_house(), "style1", Silent())
+    context = RunContext(tiny_house())
+    again = QUICK.fit(Picture.of(smooth_image(80, 80, 1), "style1"), "style1", context)
     assert all(torch.equal(again.tensors[key], value) for key, value in fitted().tensors.items())
     checkpoint = tmp_path / "fit.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        QUICK.fit(STYLE, tiny_house(), "style", Impatient(), checkpoint=checkpoint)
+        QUICK.fit(STYLE, "style", RunContext(tiny_house(), progress=Impatient()), checkpoint=checkpoint)
     assert checkpoint.is_file()
-    resumed = QUICK.fit(STYLE, tiny_house(), "style", Silent(), checkpoint=checkpoint)
+    resumed = QUICK.fit(STYLE, "style", context, checkpoint=checkpoint)
     assert [step for step, _ in resumed.card["loss"]] == [2, 4] and not checkpoint.exists()
+    whole = QUICK.fit(STYLE, "style", context)
+    assert resumed.card["loss"] == whole.card["loss"] and resumed.identity == whole.identity
 
 
 def test_fitting_lowers_the_loss_on_its_picture() -> None:
     method = dataclasses.replace(QUICK, fit_steps=40, fit_every=10, fit_batch=4)
-    curve = method.fit(STYLE, tiny_house(), "style", Silent()).card["loss"]
+    curve = method.fit(STYLE, "style", RunContext(tiny_house())).card["loss"]
     assert curve[-1][1] < curve[0][1]
 
 
@@ -335,7 +351,7 @@ def test_plain_diffusers_loads_an_exported_lora(tmp_path: Path) -> None:
     save_lora(fitted().tensors, tmp_path / "lora.safetensors")
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, image_encoder=None)
     pipeline.load_lora_weights(str(tmp_path / "lora.safetensors"))
-    x, states = torch.randn(1, 8, 8, 8), backbone.text(["a painting"]).states
+    x, states = torch.randn(1, 8, 8, 8), backbone.encode_prompt(["a painting"]).states
     with torch.no_grad():
         theirs = pipeline.unet(x, 500, encoder_hidden_states=states).sample
         with attached(backbone.unet, {"a": fitted().tensors}), using(backbone.unet, "a"):
@@ -378,7 +394,7 @@ def test_a_lora_for_another_model_is_refused() -> None:
     [
         ({"feature_share": 2.0}, "from 0 to 1"),
         ({"fusion": "hot"}, "fusion must be"),
-        ({"compat": "x"}, "compat must be"),
+        ({"source": "x"}, "source must be"),
         ({"rank": 0}, "at least 1"),
         ({"feather": -1.0}, "must not be negative"),
         ({"strength": -0.1}, "from 0 to 1"),
@@ -395,3 +411,27 @@ def test_the_mask_may_be_of_another_size(tmp_path: Path) -> None:
     Image.fromarray((HALF * 255).astype(np.uint8)).resize((33, 21)).save(tmp_path / "small.png")
     result = array(run(QUICK, Region(fitted(), parse_query(str(tmp_path / "small.png")))))
     assert np.array_equal(result[:, :30], np.asarray(CONTENT.image).astype(int)[:, :30])
+
+
+def test_a_model_without_a_text_encoder_is_refused() -> None:
+    class Textless:
+        name, unet = "textless", None
+
+        def encoder_maps(self, latents: Tensor) -> tuple[Tensor, ...]:
+            return (latents,)
+
+    with pytest.raises(ModelError, match="textless has no text encoder, which --method diffstyler needs"):
+        QUICK.check_backbone(Textless())  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="which --method diffstyler-original needs"):
+        DiffStylerOriginal().check_backbone(Textless())  # type: ignore[arg-type]
+
+
+def test_the_published_settings_of_the_reproduction() -> None:
+    original = DiffStylerOriginal()
+    assert (original.steps, original.guidance_scale, original.fit_rate) == (50, 10.5, 2e-4)
+    assert original.working_size((80, 64), tiny_house()) == (512, 512)
+    placement = original.place([Region(fitted(), where(HALF))], CONTENT)
+    other = smooth_image(64, 80, 3)
+    assert np.array_equal(placement.masks[0], HALF) and placement.paste(other, CONTENT.image) is other
+    with pytest.raises(SettingError, match="steps must be at least 1"):
+        DiffStylerOriginal(steps=0)

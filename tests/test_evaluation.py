@@ -69,7 +69,7 @@ def test_magenta_similarity_is_a_cosine_about_the_mean() -> None:
     a, b = smooth_pixels(seed=0), stripes()
     assert magenta_similarity(a, a, torch.zeros(100)) == pytest.approx(1, abs=1e-5)
     assert magenta_similarity(a, b, torch.zeros(100)) > 0.5  # without a mean everything looks alike
-    from velatura.models.magenta import style_vectors
+    from velatura.models.features.magenta import style_vectors
 
     middle = (style_vectors(a)[0] + style_vectors(b)[0]) / 2
     assert magenta_similarity(a, b, middle) == pytest.approx(-1, abs=1e-4)

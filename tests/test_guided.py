@@ -11,37 +11,53 @@ from torch import Tensor
 
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
-from velatura.diffusion.sampling import Moment
-from velatura.diffusion.schedules import add_noise
-from velatura.errors import SettingError, StyleError
-from velatura.losses import View
-from velatura.memory import Memory
+from velatura.cache import Cache
+from velatura.diffusion.denoising import DenoisingStep
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.losses import LossInput
+from velatura.methods.base import Stylization
+from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
-from velatura.methods.guided.aims import Aim
-from velatura.methods.guided.presets import preset
-from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, normalised, within_sight
+from velatura.methods.guided.objectives import EncodedContent, RegionObjective
+from velatura.methods.guided.sizing import usual_size
+from velatura.methods.guided.steering import (
+    GRADIENT_SCALES,
+    GRADIENTS,
+    LOSS_INPUTS,
+    Steering,
+    Traced,
+    at_resolution,
+)
+from velatura.models.backbone import Prediction
+from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.progress import Silent
 from velatura.regions import Region
+from velatura.registry import preset_settings
 from velatura.style import Style
 
 CONTENT, STYLE = Picture.of(smooth_image(72, 96), "content"), Picture.of(smooth_image(64, 64, 1), "style")
 QUICK = Guided(steps=6, strength=0.5, size=64)
 
 
+def context(seed: int = 0) -> RunContext:
+    return RunContext(tiny_house(), seed)
+
+
 def fitted(method: Guided = QUICK) -> Style:
-    return method.fit(STYLE, tiny_house(), "style", Silent())
+    return method.fit(STYLE, "style", context())
+
+
+def stylized(method: Guided, *regions: Region, seed: int = 0, content: Picture = CONTENT) -> Stylization:
+    return method.stylize([content], regions, context(seed))[0]
 
 
 def result(method: Guided, seed: int = 0, style: Style | None = None) -> np.ndarray:
-    stylization = method.stylize([CONTENT], [Region(style or fitted())], tiny_house(), seed, Silent(), Memory())[0]
-    return np.asarray(stylization.picture).astype(int)
+    return np.asarray(stylized(method, Region(style or fitted()), seed=seed).picture).astype(int)
 
 
 def test_strength_zero_is_the_autoencoders_content() -> None:
     backbone = tiny_house()
-    working = usual_sizing(CONTENT.size, QUICK.size, backbone).working
+    working = usual_size(CONTENT.size, QUICK.size, backbone)
     with torch.no_grad():
         decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image, working)))
     expected = np.asarray(pixels_to_image(decoded, CONTENT.size)).astype(int)
@@ -52,7 +68,7 @@ def test_the_result_has_the_contents_size_and_alpha() -> None:
     image = smooth_image(75, 101)
     image.putalpha(100)
     content = Picture.of(image, "clear")
-    stylization = QUICK.stylize([content], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
+    stylization = stylized(QUICK, Region(fitted()), content=content)
     assert stylization.picture.size == (101, 75)
     assert stylization.alpha is not None and stylization.alpha.getextrema() == (100, 100)
 
@@ -66,37 +82,39 @@ def test_same_seed_same_picture_and_seeds_matter_with_noise() -> None:
 def test_without_losses_it_is_plain_guided_denoising() -> None:
     silent = {name: 0.0 for name in QUICK.weights}
     assert np.array_equal(
-        result(dataclasses.replace(QUICK, force=0.0)), result(dataclasses.replace(QUICK, weights=silent))
+        result(dataclasses.replace(QUICK, guidance_rms=0.0)), result(dataclasses.replace(QUICK, weights=silent))
     )
-    assert not np.array_equal(result(dataclasses.replace(QUICK, force=0.0)), result(QUICK))
+    assert not np.array_equal(result(dataclasses.replace(QUICK, guidance_rms=0.0)), result(QUICK))
 
 
-@pytest.mark.parametrize("look", ["clean", "blend"])
+@pytest.mark.parametrize("loss_input", ["x0", "blend"])
 @pytest.mark.parametrize("gradient", ["x0", "unet"])
-def test_one_steered_step_lowers_the_loss(gradient: str, look: str) -> None:
+def test_one_steered_step_lowers_the_loss(gradient: str, loss_input: str) -> None:
     backbone, regions = tiny_house(), [Region(fitted())]
     pixels = image_to_pixels(CONTENT.image, (96, 72))
     shares = torch.ones(1, 1, 9, 12)
     with torch.no_grad():
         latents = backbone.encode(pixels)
         predict = QUICK.predictor(regions, shares, backbone)
-        moment = Moment(0, 200, float(backbone.alphas_cumprod[200]), latents, predict(latents, 200))
+        abar = float(backbone.schedule.alphas_cumprod[200])
+        step = DenoisingStep(0, 200, abar, 0.0, latents, predict(latents, 200))
     drawless = dataclasses.replace(QUICK, weights={"mse": 0.3, "vgg": 0.5, "gram": 6.0, "colour": 4.0})
-    (aim,) = drawless.aims(pixels, latents, regions, shares, backbone, 0, Memory())
-    steering = Steering(backbone, Traced(predict), [aim], latents, LOOKS[look], SCALES["rms"], 0.02, 1, 4)
-    moved, _ = (steering.at_clean if gradient == "x0" else steering.through_unet)(moment)
+    (region,) = drawless.objectives(EncodedContent(pixels, latents), regions, shares, context())
+    input_of = LOSS_INPUTS[loss_input]
+    steering = Steering(backbone, Traced(predict), [region], latents, input_of, GRADIENT_SCALES["rms"], 0.02)
+    moved, _ = GRADIENTS[gradient](steering, step)
     with torch.no_grad():
         before, after = (
-            aim.objective(backbone.decode(seen), seen, steering.content(aim, moment, 0.0))[0]
-            for seen in (LOOKS[look](at.clean, moment) for at in (moment, moved))
+            region.objective(backbone.decode(seen), seen, steering.content(region, step))[0]
+            for seen in (input_of(at.x0, step) for at in (step, moved))
         )
     assert after < before
     if gradient == "unet":
-        assert (moved.noise - moment.noise).square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
+        assert (moved.noise - step.noise).square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
     else:
-        displacement = (moved.clean - moment.clean).square().mean().sqrt().item()
-        assert displacement == pytest.approx(0.02 * (1 - moment.abar) ** 0.5, rel=1e-3)
-        assert torch.equal(moved.noise, moment.noise)
+        displacement = (moved.x0 - step.x0).square().mean().sqrt().item()
+        assert displacement == pytest.approx(0.02 * (1 - step.abar) ** 0.5, rel=1e-3)
+        assert torch.equal(moved.noise, step.noise)
 
 
 def test_the_blend_of_the_content_itself_is_no_content_distance() -> None:
@@ -104,18 +122,18 @@ def test_the_blend_of_the_content_itself_is_no_content_distance() -> None:
     method = dataclasses.replace(QUICK, weights={"mse": 1.0, "vgg": 1.0, "zecon": 0.0})
     with torch.no_grad():
         latents, noise = backbone.encode(pixels), torch.randn(1, 8, 9, 12)
-        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
-        moment = Moment(0, 400, 0.3, add_noise(latents, noise, 0.3), noise)
-        steering = Steering(
-            backbone, Traced(lambda x, t: noise), [aim], latents, LOOKS["blend"], SCALES["raw"], 1.0, 1, 4
-        )
-        seen = LOOKS["blend"](latents, moment)
-        assert aim.objective(backbone.decode(seen), seen, steering.content(aim, moment, 0.0))[0].item() < 1e-8
+        content, shares = EncodedContent(pixels, latents), torch.ones(1, 1, 9, 12)
+        (region,) = method.objectives(content, [Region(fitted())], shares, context())
+        step = DenoisingStep(0, 400, 0.3, 0.0, add_noise(latents, noise, 0.3), Prediction(noise))
+        predict = Traced(lambda x, t: Prediction(noise))
+        steering = Steering(backbone, predict, [region], latents, LOSS_INPUTS["blend"], GRADIENT_SCALES["raw"])
+        seen = LOSS_INPUTS["blend"](latents, step)
+        assert region.objective(backbone.decode(seen), seen, steering.content(region, step))[0].item() < 1e-8
 
 
 def test_the_gradient_of_a_quadratic_moves_eps_and_x0_alike() -> None:
     """On data N(0, 1) eps = sqrt(1 - abar) x: x0' = x0 + (s^2 / a) g through the network, by chain rule."""
-    abar, clean_push = 0.4, []
+    abar = 0.4
     x = torch.randn(1, 3, 8, 8)
     target = torch.randn(1, 3, 8, 8)
 
@@ -126,32 +144,28 @@ def test_the_gradient_of_a_quadratic_moves_eps_and_x0_alike() -> None:
     class Quadratic:
         terms = (None,)
 
-        def acting(self, passed: float) -> tuple[None]:
+        def acting(self, progress: float) -> tuple[None]:
             return self.terms
 
-        def __call__(self, pixels: Tensor, latents: Tensor, content: object, passed: float) -> tuple[Tensor, dict]:
+        def __call__(self, pixels: Tensor, latents: Tensor, content: object, progress: float) -> tuple[Tensor, dict]:
             return (pixels - target).square().sum() / 2, {"quadratic": 0.0}
 
-    moment = Moment(0, 400, abar, x, (1 - abar) ** 0.5 * x)
-    aim = Aim(Quadratic(), (View(x),))  # type: ignore[arg-type]
+    step = DenoisingStep(0, 400, abar, 0.0, x, Prediction((1 - abar) ** 0.5 * x))
+    region = RegionObjective(Quadratic(), (LossInput(x),))  # type: ignore[arg-type]
     steering = Steering(
         Identity(),  # type: ignore[arg-type]
-        Traced(lambda latents, t: (1 - abar) ** 0.5 * latents),
-        [aim],
+        Traced(lambda latents, t: Prediction((1 - abar) ** 0.5 * latents)),
+        [region],
         x,
-        LOOKS["clean"],
-        SCALES["raw"],
-        1.0,
-        1,
-        1,
+        LOSS_INPUTS["x0"],
+        GRADIENT_SCALES["raw"],
     )
-    moved, _ = steering.through_unet(moment)
+    moved, _ = steering.through_unet(step)
     slope = abar**0.5  # dx0/dx for this denoiser
-    wanted = moment.clean - (1 - abar) / abar**0.5 * slope * (moment.clean - target)
-    assert torch.allclose(moved.clean, wanted, atol=1e-5)
-    still, _ = steering.at_clean(moment)
-    clean_push = moment.clean - (1 - abar) * (moment.clean - target)
-    assert torch.allclose(still.clean, clean_push, atol=1e-5)
+    wanted = step.x0 - (1 - abar) / abar**0.5 * slope * (step.x0 - target)
+    assert torch.allclose(moved.x0, wanted, atol=1e-5)
+    still, _ = steering.through_x0(step)
+    assert torch.allclose(still.x0, step.x0 - (1 - abar) * (step.x0 - target), atol=1e-5)
 
 
 def test_the_x0_gradient_leaves_the_unet_out_of_its_graph() -> None:
@@ -168,12 +182,12 @@ def test_several_pushes_through_the_unet_go_further_down_and_share_one_pass() ->
     plain = dataclasses.replace(QUICK, gradient="unet", start="noise")
     result(plain)
     once, calls[:] = len(calls), []
-    result(dataclasses.replace(plain, inner=3))
+    result(dataclasses.replace(plain, gradient_steps=3))
     handle.remove()
     assert len(calls) == once == 3
-    far = dataclasses.replace(plain, scale="raw", weights={"mse_rgb": 300.0}, start="noise")
+    far = dataclasses.replace(plain, gradient_scale="raw", weights={"mse_rgb": 300.0}, start="noise")
     content = np.asarray(CONTENT.image).astype(int)
-    errors = [np.abs(result(dataclasses.replace(far, inner=inner)) - content).mean() for inner in (1, 3)]
+    errors = [np.abs(result(dataclasses.replace(far, gradient_steps=count)) - content).mean() for count in (1, 3)]
     assert errors[1] < errors[0]
 
 
@@ -184,10 +198,10 @@ def test_recomputed_activations_give_the_same_picture() -> None:
 
 def test_scales() -> None:
     gradient = torch.full((1, 3, 4, 4), 0.5)
-    assert torch.equal(SCALES["raw"](gradient, 0.1), gradient)
-    assert SCALES["rms"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
-    assert SCALES["clipped"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
-    assert torch.equal(SCALES["clipped"](gradient, 2.0), gradient)
+    assert torch.equal(GRADIENT_SCALES["raw"](gradient, 0.1), gradient)
+    assert GRADIENT_SCALES["rms"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
+    assert GRADIENT_SCALES["clipped"](gradient, 0.1).square().mean().sqrt().item() == pytest.approx(0.1)
+    assert torch.equal(GRADIENT_SCALES["clipped"](gradient, 2.0), gradient)
 
 
 def test_eta_draws_from_the_seed() -> None:
@@ -197,25 +211,25 @@ def test_eta_draws_from_the_seed() -> None:
 
 
 def test_regions_keep_the_background_and_their_styles_apart() -> None:
-    other = QUICK.fit(Picture.of(smooth_image(64, 64, 5), "other"), tiny_house(), "other", Silent())
+    other = QUICK.fit(Picture.of(smooth_image(64, 64, 5), "other"), "other", context())
     right = Region(fitted(), BoxOfHalf(0.5))
-    made = QUICK.stylize([CONTENT], [right], tiny_house(), 0, Silent(), Memory())[0]
+    made = stylized(QUICK, right)
     content = np.asarray(CONTENT.image)
     assert np.array_equal(np.asarray(made.picture)[:, :48], content[:, :48])
     assert not np.array_equal(np.asarray(made.picture)[:, 48:], content[:, 48:])
     both = [Region(other, BoxOfHalf(0.5, left=True)), right]
-    two = np.asarray(QUICK.stylize([CONTENT], both, tiny_house(), 0, Silent(), Memory())[0].picture).astype(int)
+    two = np.asarray(stylized(QUICK, *both).picture).astype(int)
     swapped = [Region(fitted(), BoxOfHalf(0.5, left=True)), Region(other, BoxOfHalf(0.5))]
-    back = np.asarray(QUICK.stylize([CONTENT], swapped, tiny_house(), 0, Silent(), Memory())[0].picture).astype(int)
+    back = np.asarray(stylized(QUICK, *swapped).picture).astype(int)
     assert np.abs(two - back).mean() > 1
-    everywhere = QUICK.stylize([CONTENT], [Region(fitted(), BoxOfHalf(0.0))], tiny_house(), 0, Silent(), Memory())[0]
+    everywhere = stylized(QUICK, Region(fitted(), BoxOfHalf(0.0)))
     assert np.abs(np.asarray(everywhere.picture).astype(int) - result(QUICK)).max() <= 1
 
 
 def test_a_gray_style_makes_its_region_gray_and_no_other() -> None:
     gray = Picture.of(smooth_image(64, 64, 1).convert("L").convert("RGB"), "gray")
-    left = Region(QUICK.fit(gray, tiny_house(), "gray", Silent()), BoxOfHalf(0.5, left=True))
-    made = QUICK.stylize([CONTENT], [left, Region(fitted(), BoxOfHalf(0.5))], tiny_house(), 0, Silent(), Memory())[0]
+    left = Region(QUICK.fit(gray, "gray", context()), BoxOfHalf(0.5, left=True))
+    made = stylized(QUICK, left, Region(fitted(), BoxOfHalf(0.5)))
     chroma = np.ptp(np.asarray(made.picture).astype(int), axis=2)
     assert chroma[:, :40].mean() < 8 < 20 < chroma[:, 56:].mean()
 
@@ -236,29 +250,47 @@ class BoxOfHalf:
 
 @pytest.mark.parametrize("name", ["poster", "zecon"])
 def test_presets_are_settings_of_the_method(name: str) -> None:
-    settings = {**dict(preset(name)), "size": 64, "steps": 4, "strength": 0.5}
+    settings = {**preset_settings("guided", name), "size": 64, "steps": 4, "strength": 0.5}
     weights = {key: weight for key, weight in settings["weights"].items()}
     method = Guided(**{**settings, "weights": weights})
-    made = method.stylize([CONTENT], [Region(fitted())], tiny_house(), 0, Silent(), Memory())[0]
-    assert set(made.scores) == set(weights)
+    made = stylized(method, Region(fitted()))
+    assert set(made.scores) == {*weights, "unet_evaluations"}
     assert made.manifest["image_encoder"].startswith("efficientnet-lite0, in place of CLIP")
     with pytest.raises(SettingError, match="poster, zecon"):
-        preset("none")
+        preset_settings("guided", "none")
 
 
 def test_words_as_a_style_need_clip() -> None:
     words = Style("a sketch", "guided", "", "", {}, {"text": "a sketch"})
     method = dataclasses.replace(QUICK, weights={"clip_dir_patch": 1.0})
     with pytest.raises(SettingError, match="needs CLIP, which is not here"):
-        method.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
+        stylized(method, Region(words))
     with pytest.raises(SettingError, match="loss texture needs a style picture"):
-        QUICK.stylize([CONTENT], [Region(words)], tiny_house(), 0, Silent(), Memory())
+        stylized(QUICK, Region(words))
+
+
+def test_losses_on_encoder_maps_need_a_unet_and_the_others_do_not() -> None:
+    class WithoutUNet:
+        """A model of which only the denoising, the autoencoder and the schedule are known."""
+
+        def __getattr__(self, name: str) -> object:
+            if name in ("unet", "encoder_maps", "encode_prompt", "style_word", "word_of_embedding"):
+                raise AttributeError(name)
+            return getattr(tiny_house(), name)
+
+    run = RunContext(WithoutUNet())  # type: ignore[arg-type]
+    style = QUICK.fit(STYLE, "style", run)
+    assert "word" not in style.tensors and "word" in fitted().tensors
+    assert QUICK.stylize([CONTENT], [Region(style)], run)[0].picture.size == CONTENT.size
+    with pytest.raises(ModelError, match="loss zecon needs a UNet's encoder, which the model tiny has not"):
+        dataclasses.replace(QUICK, weights={"zecon": 1.0}).stylize([CONTENT], [Region(style)], run)
 
 
 def test_a_gradient_is_brought_to_rms_one_for_each_picture() -> None:
     gradient = torch.randn(3, 8, 4, 4) * torch.tensor([1e-6, 1.0, 1e4])[:, None, None, None]
-    assert torch.allclose(normalised(gradient).square().mean((1, 2, 3)), torch.ones(3), rtol=1e-4)
-    assert torch.equal(normalised(torch.zeros(1, 8, 4, 4)), torch.zeros(1, 8, 4, 4))
+    rms = GRADIENT_SCALES["rms"]
+    assert torch.allclose(rms(gradient, 1.0).square().mean((1, 2, 3)), torch.ones(3), rtol=1e-4)
+    assert torch.equal(rms(torch.zeros(1, 8, 4, 4), 1.0), torch.zeros(1, 8, 4, 4))
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -270,7 +302,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_the_manifest_says_how_to_make_it_again() -> None:
-    manifest = QUICK.stylize([CONTENT], [Region(fitted())], tiny_house(), 7, Silent(), Memory())[0].manifest
+    manifest = stylized(QUICK, Region(fitted()), seed=7).manifest
     assert manifest["seed"] == 7 and manifest["content"]["sha256"] == CONTENT.digest
     assert manifest["style"]["sha256"] == STYLE.digest and manifest["features"] == "hed"
     again = Guided(**manifest["settings"])
@@ -286,7 +318,8 @@ def test_a_style_of_another_model_or_method_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"strength": 1.5}, {"start": "magic"}, {"gradient": "none"}, {"inner": 0}, {"force": -1.0}]
+    "wrong",
+    [{"strength": 1.5}, {"start": "magic"}, {"gradient": "none"}, {"gradient_steps": 0}, {"guidance_rms": -1.0}],
 )
 def test_settings_outside_their_range_are_refused(wrong: dict) -> None:
     with pytest.raises(SettingError):
@@ -300,63 +333,65 @@ def test_a_prompt_without_the_placeholder_needs_no_word() -> None:
 
 @pytest.mark.parametrize("corrections", [0, 1])
 def test_a_sweep_repeats_neither_the_inversion_nor_what_is_made_of_the_style(corrections: int) -> None:
-    backbone, memory, spent = tiny_house(), Memory(), {True: 0, False: 0}
+    backbone, cache, spent = tiny_house(), Cache(), {True: 0, False: 0}
     weights = {"texture": 1.0, "palette": 1.0}
     for strength in (1.0, 0.5):
         method = dataclasses.replace(QUICK, strength=strength, corrections=corrections, weights=weights)
         made = {}
-        for remembered in (True, False):
+        for cached in (True, False):
             before = backbone.evaluations
-            kept = memory if remembered else Memory()
-            made[remembered] = method.stylize([CONTENT], [Region(fitted())], backbone, 0, Silent(), kept)[0].picture
-            spent[remembered] += backbone.evaluations - before
+            run = RunContext(backbone, 0, cache if cached else Cache())
+            made[cached] = method.stylize([CONTENT], [Region(fitted())], run)[0].picture
+            spent[cached] += backbone.evaluations - before
         assert np.array_equal(np.asarray(made[True]), np.asarray(made[False]))
     assert spent[False] - spent[True] == 3 + corrections  # of the three steps that both walk up
-    assert memory.hits == 3  # the inversion, the textures, the palette
+    assert cache.hits == 3  # the inversion, the textures, the palette
 
 
 def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> None:
     strange = {key: value * 0 if key.startswith("gram.") else value for key, value in fitted().tensors.items()}
     method = dataclasses.replace(QUICK, size=0, weights={"gram": 1.0}, palette=0.0)
-    own = method.fit(STYLE, tiny_house(), "style", Silent())
+    own = method.fit(STYLE, "style", context())
     other = dataclasses.replace(own, tensors=strange, card={**own.card, "features": "others"})
     assert own.card["features"] == "hed"
     backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (96, 72))
     latents = backbone.encode(pixels)
-    (aim,) = method.aims(pixels, latents, [Region(other)], torch.ones(1, 1, 9, 12), backbone, 0, Memory())
-    assert all(gram.abs().sum() > 0 for gram in aim.objective.terms[0].loss.wanted.values())
+    content, shares = EncodedContent(pixels, latents), torch.ones(1, 1, 9, 12)
+    (region,) = method.objectives(content, [Region(other)], shares, context())
+    assert all(gram.abs().sum() > 0 for gram in region.objective.terms[0].loss.style.values())
 
 
-def test_each_step_looks_through_the_window_whose_turn_it_is() -> None:
+def test_each_step_compares_the_crop_whose_turn_it_is() -> None:
     backbone, pixels = tiny_house(), image_to_pixels(CONTENT.image, (160, 120))
-    method = dataclasses.replace(QUICK, weights={"vgg": 1.0}, window=0.5)
+    method = dataclasses.replace(QUICK, weights={"vgg": 1.0}, crop=0.5)
     with torch.no_grad():
         latents = backbone.encode(pixels)
-        (aim,) = method.aims(pixels, latents, [Region(fitted())], torch.ones(1, 1, 15, 20), backbone, 0, Memory())
-        assert len(aim.contents) == 3 * 3 and aim.content(10) is aim.contents[1]
-        for seen in aim.contents:
-            assert seen.window is not None
-            assert aim.objective(pixels, latents, seen)[0].item() < 1e-8
-            # What lies outside of the window is not looked at.
+        content, shares = EncodedContent(pixels, latents), torch.ones(1, 1, 15, 20)
+        (region,) = method.objectives(content, [Region(fitted())], shares, context())
+        assert len(region.contents) == 3 * 3 and region.content(10) is region.contents[1]
+        for seen in region.contents:
+            assert seen.crop is not None
+            assert region.objective(pixels, latents, seen)[0].item() < 1e-8
+            # What lies outside of the crop does not count.
             outside = torch.randn_like(pixels)
-            seen.window.of(outside).copy_(seen.window.of(pixels))
-            assert aim.objective(outside, latents, seen)[0].item() < 1e-8
-            assert aim.objective(pixels.flip(2), latents, seen)[0].item() > 1e-3
-    whole, narrow = (result(dataclasses.replace(QUICK, size=128, window=window)) for window in (1.0, 0.5))
+            seen.crop.of(outside).copy_(seen.crop.of(pixels))
+            assert region.objective(outside, latents, seen)[0].item() < 1e-8
+            assert region.objective(pixels.flip(2), latents, seen)[0].item() > 1e-3
+    whole, narrow = (result(dataclasses.replace(QUICK, size=128, crop=crop)) for crop in (1.0, 0.5))
     assert not np.array_equal(whole, narrow)
-    for window in (0.0, 1.5):
-        with pytest.raises(SettingError, match="window must be"):
-            Guided(window=window)
+    for crop in (0.0, 1.5):
+        with pytest.raises(SettingError, match="crop must be"):
+            Guided(crop=crop)
 
 
-def test_losses_see_no_more_than_their_sight() -> None:
+def test_losses_get_no_more_than_their_resolution() -> None:
     pixels = image_to_pixels(CONTENT.image, (96, 72))
-    assert within_sight(pixels, 0) is pixels and within_sight(pixels, 72) is pixels
-    assert within_sight(pixels, 64).shape == (1, 3, 64, 85)
+    assert at_resolution(pixels, 0) is pixels and at_resolution(pixels, 72) is pixels
+    assert at_resolution(pixels, 64).shape == (1, 3, 64, 85)
     flat = torch.full((1, 3, 90, 120), 0.3)
-    assert torch.allclose(within_sight(flat, 64), torch.tensor(0.3))
+    assert torch.allclose(at_resolution(flat, 64), torch.tensor(0.3))
     large = dataclasses.replace(QUICK, size=128)
-    whole, wide, narrow = (result(dataclasses.replace(large, sight=sight)) for sight in (0, 128, 64))
+    whole, wide, narrow = (result(dataclasses.replace(large, loss_resolution=side)) for side in (0, 128, 64))
     assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
     with pytest.raises(SettingError, match="too small"):
-        Guided(sight=20)
+        Guided(loss_resolution=20)

@@ -12,21 +12,23 @@ from torch.nn import functional as F
 
 from velatura import Studio
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.inversion import denoise_exactly, invert
-from velatura.diffusion.schedules import add_noise, ddim_levels
+from velatura.diffusion.inversion import ddim_denoise, invert
 from velatura.evaluation import colour_distance, edge_f1, gram_distance, psnr
-from velatura.models.catalogue import HOUSE_FOLDER
 from velatura.models.house.autoencoder import dct_kernels
-from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_backbone
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.loading.catalogue import HOUSE_FOLDER
+from velatura.models.loading.load import load_backbone
+from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels
 
 MEBIBYTE = 2**20
 
 
 @pytest.fixture(scope="module")
-def house() -> LatentBackbone:
-    return load_backbone("house", device="cpu", dtype="fp32")
+def house() -> HouseBackbone:
+    backbone = load_backbone("house", device="cpu", dtype="fp32")
+    assert isinstance(backbone, HouseBackbone)
+    return backbone
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +50,15 @@ def test_the_weights_fit_into_the_repository() -> None:
     assert sum(sizes) <= 60 * MEBIBYTE and max(sizes) <= 16 * MEBIBYTE
 
 
-def test_it_is_an_ordinary_diffusers_folder(house: LatentBackbone) -> None:
+def test_it_is_an_ordinary_diffusers_folder(house: HouseBackbone) -> None:
     assert house.pipeline.config["unet"] == ("diffusers", "UNet2DConditionModel")
     assert house.pipeline.config["text_encoder"] == ("transformers", "CLIPTextModel")
-    assert house.scheduler.config.prediction_type == "v_prediction"
+    assert house.schedule.prediction_type == "v_prediction"
     assert house.token_ids(["*"])[0, 1] == house.placeholder_id
 
 
 @torch.no_grad()
-def test_the_autoencoder_repairs_what_its_dct_leaves_out(house: LatentBackbone, photo: Image.Image) -> None:
+def test_the_autoencoder_repairs_what_its_dct_leaves_out(house: HouseBackbone, photo: Image.Image) -> None:
     pixels = image_to_pixels(photo, (256, 256))
     analysis, synthesis = dct_kernels(4, 2)
     linear = F.conv_transpose2d(F.conv2d(pixels, analysis, stride=8), synthesis, stride=8)
@@ -64,27 +66,27 @@ def test_the_autoencoder_repairs_what_its_dct_leaves_out(house: LatentBackbone, 
 
 
 @torch.no_grad()
-def test_the_denoiser_knows_pictures_from_noise(house: LatentBackbone, photo: Image.Image) -> None:
+def test_the_denoiser_knows_pictures_from_noise(house: HouseBackbone, photo: Image.Image) -> None:
     """It must beat guessing that the noisy latents are all noise, and all picture, at a middle level."""
     latents = house.encode(image_to_pixels(photo, (256, 256)))
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    abar = float(house.alphas_cumprod[500])
+    abar = float(house.schedule.alphas_cumprod[500])
     noisy = add_noise(latents, noise, abar)
-    error = (house.predict(noisy, 500, house.text([""])) - noise).square().mean()
+    error = (house.predict(noisy, 500, house.unconditional()).noise - noise).square().mean()
     assert error < 0.5 * (noisy - noise).square().mean()
     assert error < 0.3
 
 
 @torch.no_grad()
-def test_corrected_inversion_leads_back(house: LatentBackbone, photo: Image.Image) -> None:
+def test_corrected_inversion_leads_back(house: HouseBackbone, photo: Image.Image) -> None:
     latents = house.encode(image_to_pixels(photo, (128, 128)))
-    levels = ddim_levels(house.alphas_cumprod, 25)
-    predict = conditional(house, house.text([""]))
-    back = denoise_exactly(predict, invert(predict, latents, levels, 3).start, levels)
+    levels = house.schedule.ddim_levels(25)
+    predict = conditional(house, house.unconditional())
+    back = ddim_denoise(predict, invert(predict, latents, levels, 3).noisiest, levels)
     assert (back - latents).square().mean().sqrt() < 0.2
 
 
-def test_a_word_says_the_style_and_not_the_place(house: LatentBackbone, photo: Image.Image, style: Image.Image) -> None:
+def test_a_word_says_the_style_and_not_the_place(house: HouseBackbone, photo: Image.Image, style: Image.Image) -> None:
     words = [
         house.style_word(image_to_pixels(image, (256, 256)))
         for image in (style, style.transpose(Image.Transpose.FLIP_LEFT_RIGHT), photo)

@@ -8,18 +8,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.conftest import smooth_pixels
-from velatura.errors import SettingError
-from velatura.losses import LOSSES, Objective, Targets, View, make_objective
+from velatura.errors import ModelError, SettingError
+from velatura.losses import LOSSES, LossInput, Objective, Targets, make_objective
 from velatura.losses.clip import directional_distance, spherical_distance
-from velatura.losses.colour import FLOOR, colour_moments, transport_colours
-from velatura.losses.crops import Crop, cut, drawn_crops
-from velatura.losses.eyes import destyled, goal_of_picture
+from velatura.losses.clip_targets import clip_targets_of_picture, destyled
+from velatura.losses.clip_views import RotatedRectangle, draw_rectangles, resample
+from velatura.losses.crop import crops_over
 from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
 from velatura.losses.wasserstein import Sliced, slices_of, unit_directions
-from velatura.losses.window import windows_over
-from velatura.losses.zecon import drawn_positions, patch_contrast, patch_nce, unit
-from velatura.models.perceptual import HED, VGGTrunk, hed_trunk
+from velatura.losses.zecon import draw_positions, patch_contrast, patch_nce, unit
+from velatura.models.encoders import choice
+from velatura.models.features.vgg import HED, VGGTrunk, hed_trunk
+from velatura.picture.colour import FLOOR, colour_moments, transport_colours
+from velatura.span import Span
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,8 @@ def trunk() -> VGGTrunk:
 
 def targets(trunk: VGGTrunk) -> Targets:
     content, style = smooth_pixels(seed=0), smooth_pixels(seed=1)
-    return Targets(
-        View(content), style_statistics(style, trunk), style, trunk, Stand(), goal_of_picture(style, Stand(), draws())
-    )
+    clip_targets = clip_targets_of_picture(style, Stand(), draws())
+    return Targets(LossInput(content), style_statistics(style, trunk), style, trunk, Stand(), clip_targets)
 
 
 def draws() -> torch.Generator:
@@ -47,6 +48,9 @@ class Stand:
     def __call__(self, pixels: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(pixels, 4).flatten(1)
 
+    def projected(self, pixels: Tensor) -> Tensor:
+        return self(pixels)
+
 
 def encoder(latents: Tensor) -> tuple[Tensor, ...]:
     """Two maps of (1, 3, H, W), fine and coarse."""
@@ -55,14 +59,14 @@ def encoder(latents: Tensor) -> tuple[Tensor, ...]:
     return fine, F.avg_pool2d(fine, 4)
 
 
-def seen(objective: Objective, pixels: Tensor) -> View:
-    return objective.view(pixels, pixels, objective.terms)
+def loss_input(objective: Objective, pixels: Tensor) -> LossInput:
+    return objective.loss_input(pixels, pixels, objective.terms)
 
 
 def value(name: str, trunk: VGGTrunk, pixels: Tensor) -> Tensor:
     """One loss of a picture against the usual content and style."""
     objective = make_objective({name: 1.0}, targets(trunk), encoder=encoder)
-    return objective(pixels, pixels, seen(objective, smooth_pixels(seed=0)))[0]
+    return objective(pixels, pixels, loss_input(objective, smooth_pixels(seed=0)))[0]
 
 
 def test_gram_matrix_is_the_mean_outer_product() -> None:
@@ -148,24 +152,24 @@ def test_a_cloud_is_sorted_along_several_sets_of_unit_directions() -> None:
 
 
 @pytest.mark.parametrize("size", [(256, 256), (256, 341), (90, 700), (128, 60), (300, 1200)])
-def test_windows_cover_the_picture_and_lie_in_it(size: tuple[int, int]) -> None:
-    seen, windows = torch.zeros(1, 1, *size), windows_over(size, 128, draws())
-    for window in windows:
-        inside = window.of(seen)
-        assert inside.shape[2:] == (window.height, window.width) and inside.numel() > 0
+def test_crops_cover_the_picture_and_lie_in_it(size: tuple[int, int]) -> None:
+    covered, crops = torch.zeros(1, 1, *size), crops_over(size, 128, draws())
+    for crop in crops:
+        inside = crop.of(covered)
+        assert inside.shape[2:] == (crop.height, crop.width) and inside.numel() > 0
         inside += 1
-    assert (seen > 0).all()
-    assert len(set(windows)) == len(windows) <= 20
-    assert windows_over(size, 128, draws()) == windows
-    (whole,) = windows_over(size, 0, draws())
-    assert torch.equal(whole.of(seen), seen)
+    assert (covered > 0).all()
+    assert len(set(crops)) == len(crops) <= 20
+    assert crops_over(size, 128, draws()) == crops
+    (whole,) = crops_over(size, 0, draws())
+    assert torch.equal(whole.of(covered), covered)
 
 
-def test_windows_stay_where_the_region_is() -> None:
+def test_crops_stay_where_the_region_is() -> None:
     share = torch.zeros(1, 1, 32, 32)
     share[:, :, :8, :8] = 1
-    assert {(w.top, w.left) for w in windows_over((256, 256), 96, draws(), share)} == {(0, 0)}
-    assert len(windows_over((256, 256), 96, draws(), torch.zeros(1, 1, 32, 32))) == 16
+    assert {(crop.top, crop.left) for crop in crops_over((256, 256), 96, draws(), share)} == {(0, 0)}
+    assert len(crops_over((256, 256), 96, draws(), torch.zeros(1, 1, 32, 32))) == 16
 
 
 def test_pixel_loss_sees_light_and_not_colour(trunk: VGGTrunk) -> None:
@@ -189,7 +193,7 @@ def test_total_variation_of_a_ramp_is_its_slope(trunk: VGGTrunk) -> None:
 
 def test_zecon_is_lowest_for_what_stands_in_its_place() -> None:
     ours = encoder(smooth_pixels(seed=0))
-    places = drawn_positions(ours, draws())
+    places = draw_positions(ours, draws())
     assert [len(place) for place in places] == [256, 256] and len(places[0].unique()) == 256
     aligned = patch_contrast(ours, ours, places)
     moved = patch_contrast([level.roll(7, 3) for level in ours], ours, places)
@@ -218,10 +222,10 @@ def test_spherical_distance_is_half_the_squared_angle_and_has_a_slope_everywhere
 
 def test_a_crop_of_everything_is_the_picture_and_crops_show_what_they_name() -> None:
     pixels = smooth_pixels(64, 64, seed=4)
-    assert torch.allclose(cut(pixels, [Crop(0, 0, 1, 1, 0)], 64), pixels, atol=1e-5)
-    quarter = cut(pixels, [Crop(-0.5, -0.5, 0.5, 0.5, 0)], 32)
+    assert torch.allclose(resample(pixels, [RotatedRectangle(0, 0, 1, 1, 0)], 64), pixels, atol=1e-5)
+    quarter = resample(pixels, [RotatedRectangle(-0.5, -0.5, 0.5, 0.5, 0)], 32)
     assert torch.allclose(quarter, pixels[..., :32, :32], atol=1e-5)
-    wide = cut(smooth_pixels(40, 120, seed=4), drawn_crops(5, (0.01, 0.05), draws()), 16)
+    wide = resample(smooth_pixels(40, 120, seed=4), draw_rectangles(5, (0.01, 0.05), draws()), 16)
     assert wide.shape == (5, 3, 16, 16) and wide.isfinite().all()
 
 
@@ -231,16 +235,17 @@ def test_destyling_takes_colour_and_detail() -> None:
 
 
 def test_a_loss_counts_only_in_its_span(trunk: VGGTrunk) -> None:
-    objective = make_objective({"mse": 1.0, "tv": 1.0}, targets(trunk), {"tv": (0.5, 1.0)})
+    objective = make_objective({"mse": 1.0, "tv": 1.0}, targets(trunk), {"tv": Span(0.5, 1.0)})
     content = smooth_pixels(seed=0)
-    early, late = (objective(content, content, seen(objective, content), passed)[1] for passed in (0.2, 0.7))
+    early, late = (objective(content, content, loss_input(objective, content), at)[1] for at in (0.2, 0.7))
     assert set(early) == {"mse"} and set(late) == {"mse", "tv"}
+    assert [len(objective.acting(at)) for at in (0.49, 0.5)] == [1, 2]
     with pytest.raises(SettingError, match="must lie in 0-1"):
-        make_objective({"mse": 1.0}, targets(trunk), {"mse": (0.7, 0.2)})
+        make_objective({"mse": 1.0}, targets(trunk), {"mse": Span(0.7, 0.2)})
 
 
 def test_a_style_in_words_has_no_picture_to_compare_with(trunk: VGGTrunk) -> None:
-    bare = Targets(View(smooth_pixels()), None, None, trunk)
+    bare = Targets(LossInput(smooth_pixels()), None, None, trunk)
     for name in ("gram", "colour", "palette", "texture"):
         with pytest.raises(SettingError, match=f"loss {name} needs a style picture"):
             make_objective({name: 1.0}, bare)
@@ -250,7 +255,7 @@ def test_objective_is_the_weighted_sum_and_skips_zeros(trunk: VGGTrunk) -> None:
     wanted = {"mse": 2.0, "gram": 0.5, "colour": 0.0, "vgg": 1.0, "range": 3.0}
     objective = make_objective(wanted, targets(trunk))
     content, pixels = smooth_pixels(seed=0), smooth_pixels(seed=2)
-    total, values = objective(pixels, pixels, seen(objective, content))
+    total, values = objective(pixels, pixels, loss_input(objective, content))
     assert set(values) == {"mse", "gram", "vgg", "range"}
     assert total.item() == pytest.approx(sum(wanted[name] * found for name, found in values.items()), rel=1e-5)
     assert all(found >= 0 for found in values.values())
@@ -289,3 +294,18 @@ def test_hed_trunk_answers_edges_and_not_flat_colour() -> None:
         for name, pixels in {"edge": edge, "flat": torch.zeros(1, 3, 32, 32)}.items()
     }
     assert spread["edge"] > 10 * spread["flat"]
+
+
+def test_the_stand_in_for_clip_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise ModelError("no network")
+
+    monkeypatch.setattr(choice, "clip_image_encoder", unavailable)
+    chosen = [choice.image_encoder_for("some/model", torch.device("cpu"), "clip-b16") for _ in range(2)]
+    choice.image_encoder_for.cache_clear()
+    assert chosen[0] is chosen[1] and "in place of CLIP" in chosen[0].source
+    assert [record.message for record in caplog.records] == [
+        "The CLIP losses use EfficientNet-Lite0, because CLIP cannot be had: no network"
+    ]

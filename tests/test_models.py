@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,15 +12,19 @@ from safetensors.torch import save_file
 
 from tests.tiny_house import tiny_house
 from velatura.errors import ModelError, SettingError
-from velatura.models import loading
-from velatura.models.advice import advice_in
-from velatura.models.backbone import Condition
-from velatura.models.catalogue import GONE, KNOWN, short_names
-from velatura.models.devices import choose_device, choose_dtype
-from velatura.models.loading import is_present, load_backbone
-from velatura.models.single_file import read_state_dict
-from velatura.models.wheels import wheel_file
-from velatura.models.words import replace_tokens
+from velatura.models.backbone import Conditioning, HasUNet, ImageConditioned, PictureWords, TextConditioned
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.latent import LatentBackbone
+from velatura.models.loading import load
+from velatura.models.loading.wheel_files import wheel_file
+from velatura.models.loading.catalogue import GONE, KNOWN, short_names
+from velatura.models.loading.devices import choose_device, choose_dtype
+from velatura.models.loading.kinds import backbone_class
+from velatura.models.loading.load import is_present, load_backbone
+from velatura.models.loading.single_file import read_state_dict
+from velatura.models.noise_schedule import add_noise, predict_x0
+from velatura.models.recommended import RECOMMENDED_FILE, read_recommended_settings
+from velatura.models.token_embeddings import replace_tokens
 
 
 class Hostile:
@@ -98,7 +103,7 @@ def test_gone_ids_lead_to_their_living_copies(
         asked.append(place)
         raise OSError("offline")
 
-    monkeypatch.setattr(loading, "_load", refuse)
+    monkeypatch.setattr(load, "_load", refuse)
     with pytest.raises(ModelError, match="--model house"):
         load_backbone("runwayml/stable-diffusion-v1-5", "cpu")
     assert set(asked) == {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
@@ -140,18 +145,18 @@ def test_text_with_a_word_needs_the_placeholder_and_leaves_no_hook() -> None:
     backbone = tiny_house()
     word = torch.randn(1, 1, 32)
     with pytest.raises(SettingError, match=r"lacks the placeholder \*"):
-        backbone.text(["a painting"], word)
-    plain = backbone.text(["in the style of *"]).states
-    worded = backbone.text(["in the style of *"], word).states
+        backbone.encode_prompt(["a painting"], word)
+    plain = backbone.encode_prompt(["in the style of *"]).states
+    worded = backbone.encode_prompt(["in the style of *"], word).states
     assert not torch.equal(plain, worded)
-    assert torch.equal(backbone.text(["in the style of *"]).states, plain)
-    two = backbone.text(["in the style of *"], torch.cat([word, -word], 1)).states
+    assert torch.equal(backbone.encode_prompt(["in the style of *"]).states, plain)
+    two = backbone.encode_prompt(["in the style of *"], torch.cat([word, -word], 1)).states
     assert not torch.equal(two, worded)
 
 
 def test_gradients_reach_a_word() -> None:
     word = torch.randn(1, 1, 32, requires_grad=True)
-    tiny_house().text(["*"], word).states.sum().backward()
+    tiny_house().encode_prompt(["*"], word).states.sum().backward()
     assert word.grad is not None and word.grad.abs().sum() > 0
 
 
@@ -159,17 +164,37 @@ def test_velocity_is_read_as_noise() -> None:
     """v = a eps - s x0, so noise and x0 read from one v must make the latents again."""
     backbone = tiny_house()
     latents = torch.randn(2, 8, 8, 8)
-    noise = backbone.predict(latents, 300, backbone.text([""]))
-    abar = float(backbone.alphas_cumprod[300])
-    output = backbone.unet(latents, torch.tensor(300), backbone.text([""]).states.expand(2, -1, -1)).sample
-    clean = abar**0.5 * latents - (1 - abar) ** 0.5 * output
-    assert torch.allclose(abar**0.5 * clean + (1 - abar) ** 0.5 * noise, latents, atol=1e-5)
+    noise = backbone.predict(latents, 300, backbone.encode_prompt([""])).noise
+    abar = float(backbone.schedule.alphas_cumprod[300])
+    output = backbone.unet(latents, torch.tensor(300), backbone.encode_prompt([""]).states.expand(2, -1, -1)).sample
+    x0 = abar**0.5 * latents - (1 - abar) ** 0.5 * output
+    assert torch.allclose(add_noise(x0, noise, abar), latents, atol=1e-5)
+    assert torch.allclose(predict_x0(latents, noise, abar), x0, atol=1e-5)
 
 
-def test_conditions_join_and_expand() -> None:
-    one = Condition(torch.zeros(1, 2, 3), {"pooled": torch.ones(1, 4)})
-    both = Condition.joined([one, one.expanded(2)])
+def test_conditionings_concatenate_expand_and_add() -> None:
+    one = Conditioning(torch.zeros(1, 2, 3), {"pooled": torch.ones(1, 4)})
+    both = Conditioning.concatenate([one, one.expanded(2)])
     assert len(both) == 3 and both.extra["pooled"].shape == (3, 4)
+    summed = Conditioning.weighted_sum([one, one], [1.0, 0.5])
+    assert torch.equal(summed.extra["pooled"], torch.full((1, 4), 1.5))
+
+
+def test_capabilities_are_asked_for_by_isinstance() -> None:
+    backbone = tiny_house()
+    capabilities = (TextConditioned, ImageConditioned, PictureWords, HasUNet)
+    assert all(isinstance(backbone, capability) for capability in capabilities)
+
+
+def test_a_pipeline_becomes_the_backbone_of_its_parts() -> None:
+    pipeline = SimpleNamespace(vae=1, tokenizer=1, config={"image_encoder": ("transformers", "Other")}, image_encoder=1)
+    with pytest.raises(ModelError, match="has no unet and no text_encoder: only Stable Diffusion's family"):
+        backbone_class(pipeline, "odd")
+    for part in ("unet", "text_encoder"):
+        setattr(pipeline, part, 1)
+    assert backbone_class(pipeline, "plain") is LatentBackbone
+    pipeline.config["image_encoder"] = ("image_encoder", "HouseImageEncoder")
+    assert backbone_class(pipeline, "house") is HouseBackbone
 
 
 def test_the_house_autoencoder_without_its_residual_is_a_dct() -> None:
@@ -185,12 +210,12 @@ def test_the_house_autoencoder_without_its_residual_is_a_dct() -> None:
     assert torch.allclose(vae.decode(vae.encode(flat).latent_dist.mode()).sample, flat, atol=1e-5)
 
 
-def test_a_folders_advice_is_read_and_checked(tmp_path: Path) -> None:
-    assert advice_in(tmp_path) == {}
-    file = tmp_path / "advice.json"
+def test_a_folders_recommended_settings_are_read_and_checked(tmp_path: Path) -> None:
+    assert read_recommended_settings(tmp_path) == {}
+    file = tmp_path / RECOMMENDED_FILE
     file.write_text('{"guidance_scale": 3, "inversion": "ddim", "more": "words"}')
-    assert advice_in(tmp_path) == {"guidance_scale": 3.0, "inversion": "ddim"}
+    assert read_recommended_settings(tmp_path) == {"guidance_scale": 3.0, "inversion": "ddim"}
     for wrong in ("no json", '{"guidance_scale": "much"}', "[1]", '{"lora_rate": null}'):
         file.write_text(wrong)
         with pytest.raises(ModelError, match=r"should hold an object of settings"):
-            advice_in(tmp_path)
+            read_recommended_settings(tmp_path)

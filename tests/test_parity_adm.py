@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.test_parity import PARITY
+from tests.conftest import SHARED
 from velatura.errors import ModelError
-from velatura.models.adm import AdmShape, build_adm
-from velatura.models.adm_checkpoint import adm_of_state, load_adm, save_adm, shape_of
-from velatura.models.pixel import PixelBackbone
-from velatura.models.single_file import read_state_dict
+from velatura.models.adm.architecture import AdmShape, build_adm
+from velatura.models.adm.backbone import PixelBackbone
+from velatura.models.adm.checkpoint import adm_of_state, load_adm, save_adm, shape_of
+from velatura.models.backbone import Conditioning
+from velatura.models.loading.single_file import read_state_dict
 
-GUIDED = PARITY / "guided"
+GUIDED = SHARED / "parity" / "guided"
 needs_recordings = pytest.mark.skipif(not GUIDED.is_dir(), reason=f"the recordings in {GUIDED} are not here")
 
 
@@ -43,8 +44,14 @@ def predicted(name: str, case: str) -> tuple[Tensor, Tensor]:
     model, values = backbone(name), recorded()
     x = values[f"{name}/{case}/x"].clone().requires_grad_()
     classes = values.get(f"{name}/{case}/y", torch.zeros(len(x))).tolist()
-    out = model.noise_and_variance(x, values[f"{name}/{case}/t"], model.of_classes([int(c) for c in classes]))
-    return x, torch.cat(out, dim=1)
+    return x, output(model, x, values[f"{name}/{case}/t"], model.encode_classes([int(c) for c in classes]))
+
+
+def output(model: PixelBackbone, x: Tensor, timestep: int | Tensor, conditioning: Conditioning) -> Tensor:
+    """The network's noise and variance logits, one after the other as it gives them."""
+    prediction = model.predict(x, timestep, conditioning)
+    assert prediction.variance is not None
+    return torch.cat([prediction.noise, prediction.variance], dim=1)
 
 
 @needs_recordings
@@ -79,8 +86,8 @@ def test_the_other_order_of_q_k_v_gives_something_else() -> None:
     wrong = adm_of_state(state, AdmShape(**{**shape.as_dict(), "attention_order": "new"}))
     model = PixelBackbone(wrong, shape, "wrong", torch.device("cpu"), torch.float32)
     x = recorded()["adm_a/case0/x"]
-    out = torch.cat(model.noise_and_variance(x, 500, model.text([""])), 1)
-    right = torch.cat(backbone("adm_a").noise_and_variance(x, 500, model.text([""])), 1)
+    out = output(model, x, 500, model.unconditional())
+    right = output(backbone("adm_a"), x, 500, model.unconditional())
     assert (out - right).abs().max() > 1e-3
 
 
@@ -96,7 +103,7 @@ def test_a_converted_folder_is_the_same_network(tmp_path: Path) -> None:
 
 def original(shape: AdmShape) -> dict[str, Tensor]:
     """Random weights of a shape in the original layout, made by walking the names backwards."""
-    from velatura.models.adm_checkpoint import ENDS, RESIDUAL, _modules
+    from velatura.models.adm.checkpoint import ENDS, RESIDUAL, _modules
 
     def back(key: str) -> str:
         place, _, kind = key.rpartition(".")

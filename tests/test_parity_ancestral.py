@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.test_parity_adm import GUIDED, backbone, needs_recordings, recorded
-from velatura.diffusion.ancestral import AncestralSchedule, Prediction, respaced
 from velatura.errors import SettingError
+from velatura.models.backbone import Prediction
+from velatura.reproductions.zecon.ancestral import AncestralPrediction, AncestralSchedule, respaced
 
 INDEX = 24
 
@@ -19,12 +20,16 @@ def step(name: str) -> Tensor:
     return recorded()[f"diff/adm_a/i24/{name}"]
 
 
-def predicted(clipped: bool) -> tuple[AncestralSchedule, Tensor, Prediction]:
+def predicted(clipped: bool) -> tuple[AncestralSchedule, Tensor, AncestralPrediction]:
     schedule, model = AncestralSchedule.of("50"), backbone("adm_a")
     x = step("x")
     with torch.no_grad():
-        noise, logits = model.noise_and_variance(x, schedule.timesteps[INDEX], model.text([""]))
-    return schedule, x, schedule.predicted(x, noise, logits, INDEX, clipped)
+        prediction = model.predict(x, schedule.timesteps[INDEX], model.unconditional())
+    found = schedule.predict_step(x, prediction, INDEX)
+    if clipped:
+        x0 = found.x0.clamp(-1, 1)
+        found = AncestralPrediction(schedule.posterior_mean(x, x0, INDEX), found.log_variance, x0)
+    return schedule, x, found
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -61,7 +66,7 @@ def test_mean_variance_and_x0() -> None:
     for clipped in (False, True):
         _, _, found = predicted(clipped)
         assert close(found.mean, step(f"pmv_clip{int(clipped)}/mean"))
-        assert close(found.clean, step(f"pmv_clip{int(clipped)}/pred_xstart"))
+        assert close(found.x0, step(f"pmv_clip{int(clipped)}/pred_xstart"))
         assert close(found.log_variance, step("pmv_clip0/log_variance"))
         assert close(found.log_variance.exp(), step("pmv_clip0/variance"))
 
@@ -80,16 +85,16 @@ def test_ancestral_steps() -> None:
 def test_ddim_steps() -> None:
     schedule, x, found = predicted(False)
     for eta in (0.0, 0.5, 1.0):
-        plain, _ = schedule.ddim_step(x, found.clean, step("noise"), INDEX, eta)
+        plain, _ = schedule.ddim_step(x, found.x0, step("noise"), INDEX, eta)
         assert close(plain, step(f"ddim_eta{eta}/sample"))
-        guided, _ = schedule.ddim_step(x, found.clean, step("noise"), INDEX, eta, gradient(x))
+        guided, _ = schedule.ddim_step(x, found.x0, step("noise"), INDEX, eta, gradient(x))
         assert close(guided, step(f"ddim_eta{eta}_cond/sample"))
-    _, clean = schedule.ddim_step(x, found.clean, step("noise"), INDEX, 0.0, gradient(x))
-    assert close(clean, step("ddim_eta0.0_cond/pred_xstart"))
-    assert close(schedule.ddim_reverse(x, found.clean, INDEX), step("ddim_reverse/sample"))
-    assert close(schedule.noised(x.clamp(-1, 1), step("noise"), INDEX), step("q_sample"))
+    _, x0 = schedule.ddim_step(x, found.x0, step("noise"), INDEX, 0.0, gradient(x))
+    assert close(x0, step("ddim_eta0.0_cond/pred_xstart"))
+    assert close(schedule.ddim_reverse(x, found.x0, INDEX), step("ddim_reverse/sample"))
+    assert close(schedule.add_noise(x.clamp(-1, 1), step("noise"), INDEX), step("q_sample"))
     schedule, x, found = predicted(True)
-    guided, _ = schedule.ddim_step(x, found.clean, step("noise"), INDEX, 0.0, gradient(x))
+    guided, _ = schedule.ddim_step(x, found.x0, step("noise"), INDEX, 0.0, gradient(x))
     assert close(guided, step("ddim_clip1_eta0.0_cond/sample"))
 
 
@@ -101,7 +106,7 @@ def test_a_gaussian_is_sampled_with_its_own_moments() -> None:
     for index in reversed(range(len(schedule))):
         abar = schedule.abars[index]
         noise = (1 - abar) ** 0.5 * (x - abar**0.5 * mean) / (abar * spread**2 + 1 - abar)
-        found = schedule.predicted(x, noise, -torch.ones_like(x), index)
+        found = schedule.predict_step(x, Prediction(noise, -torch.ones_like(x)), index)
         x = schedule.ancestral_step(found, torch.randn(x.shape, generator=generator), index)
     assert abs(x.mean().item() - mean) < 0.02 and abs(x.std().item() - spread) < 0.02
 
@@ -109,12 +114,12 @@ def test_a_gaussian_is_sampled_with_its_own_moments() -> None:
 def test_ddim_up_and_down_again_is_the_same_where_the_noise_is_constant() -> None:
     schedule, noise = AncestralSchedule.of("50"), torch.full((1, 1, 2, 2), 0.7)
     start = x = torch.tensor([[[[0.1, -0.4], [0.9, 0.0]]]])
-    x = schedule.noised(start, noise, 0)
+    x = schedule.add_noise(start, noise, 0)
     for index in range(24):
-        x = schedule.ddim_reverse(x, schedule.clean_of(x, noise, index), index)
+        x = schedule.ddim_reverse(x, schedule.predict_x0(x, noise, index), index)
     for index in range(24, 0, -1):
-        x, _ = schedule.ddim_step(x, schedule.clean_of(x, noise, index), torch.zeros(()), index)
-    assert torch.allclose(schedule.clean_of(x, noise, 0), start, atol=1e-5)
+        x, _ = schedule.ddim_step(x, schedule.predict_x0(x, noise, index), torch.zeros(()), index)
+    assert torch.allclose(schedule.predict_x0(x, noise, 0), start, atol=1e-5)
 
 
 @pytest.mark.parametrize("spacing", ["ddim777", "0", "2000", "ten", "400,400,400"])

@@ -1,4 +1,4 @@
-"""DiffStyler under compat="original" against the recorded run of the published code (../shared/parity/diffstyler)."""
+"""diffstyler-original against the recorded run of the published code (../shared/parity/diffstyler)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.test_parity import PARITY, needs_recordings, off
-from velatura.methods.diffstyler.published import PublishedRegion, cells_of_mask, denoise_published
-from velatura.models.adapters import read_lora
-from velatura.models.backbone import Condition
+from velatura.models.backbone import Conditioning
 from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_backbone
+from velatura.models.loading.load import load_backbone
+from velatura.models.lora import read_lora
 from velatura.picture import open_picture
 from velatura.progress import Silent
+from velatura.reproductions.diffstyler import PublishedRegion, PublishedRun, cells_of_mask, denoise_published
 
 FOLDER = PARITY / "diffstyler"
 MASKED = PARITY.parent / "data" / "masked"
@@ -37,14 +37,14 @@ def steps(backbone: LatentBackbone) -> dict[int, dict[str, Tensor]]:
     described = json.loads((FOLDER / "gen256_published_one.json").read_text())
     stored = load_file(FOLDER / "invert256_999.safetensors")
 
-    def condition(text: str) -> Condition:
+    def condition(text: str) -> Conditioning:
         ids = described["ids"][text]
         end = ids[-1]
         padding = backbone.tokenizer.pad_token_id
         padded = torch.tensor([ids + [padding] * (backbone.tokenizer.model_max_length - len(ids))])
         assert end == backbone.tokenizer.eos_token_id
         with torch.no_grad():
-            return Condition(backbone.text_encoder(padded).last_hidden_state)
+            return Conditioning(backbone.text_encoder(padded).last_hidden_state)
 
     config = described["config"]
     region = PublishedRegion(
@@ -52,18 +52,11 @@ def steps(backbone: LatentBackbone) -> dict[int, dict[str, Tensor]]:
         condition(config["prompt_gene"]),
         cells_of_mask(open_picture(MASKED / f"{config['mask']}.png").image, (32, 32)),
     )
-    seen: dict[int, dict[str, Tensor]] = {}
-    denoise_published(
-        backbone,
-        lambda t: stored[f"z.{t}"],
-        [region],
-        condition(""),
-        condition(config["negative_prompt"]),
-        config["n_timesteps"],
-        config["guidance_scale"],
-        Silent(),
-        seen.__setitem__,
+    run = PublishedRun(
+        condition(""), condition(config["negative_prompt"]), config["n_timesteps"], config["guidance_scale"]
     )
+    seen: dict[int, dict[str, Tensor]] = {}
+    denoise_published(backbone, lambda t: stored[f"z.{t}"], [region], run, Silent(), seen.__setitem__)
     return seen
 
 

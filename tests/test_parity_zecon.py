@@ -14,15 +14,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.test_parity_adm import GUIDED, needs_recordings
-from velatura.losses import Targets, View, published
+from velatura.losses import LossInput, Targets
 from velatura.losses.clip import directional_distance, spherical_distance
-from velatura.losses.eyes import published_goal_of_text
-from velatura.losses.published import PUBLISHED_LOSSES, PublishedVGG, PublishedZeCon
 from velatura.losses.range import out_of_range
-from velatura.losses.warps import Box, Warps, patches
 from velatura.losses.zecon import patch_contrast, patch_nce, unit
-from velatura.models.clip import ClipEyes
-from velatura.models.perceptual import UNSHIFTED, VGGTrunk, with_published_weights
+from velatura.models.encoders.clip import ClipImageEncoder
+from velatura.models.features.vgg import UNSHIFTED, VGGTrunk, with_published_weights
+from velatura.reproductions.zecon import losses as published
+from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES, PublishedVGG, PublishedZeCon
+from velatura.reproductions.zecon.targets import unnormalised_clip_targets_of_text
+from velatura.reproductions.zecon.warps import Box, Warps, patches
 
 pytestmark = needs_recordings
 
@@ -93,10 +94,10 @@ def test_directional_distance() -> None:
 def test_places_are_those_of_numpys_generator() -> None:
     """The recording seeded numpy with 5; finer maps come first."""
     maps = [torch.rand(1, 32, side, side, generator=torch.Generator().manual_seed(0)) for side in (64, 32, 16, 4, 2)]
-    seen = View(torch.zeros(1), encoded=tuple(maps))
+    both = LossInput(torch.zeros(1), encoder_maps=tuple(maps))
     positions = [recorded()[f"zecon/layer{layer}/positions"].long() for layer in range(5)]
     expected = patch_contrast(maps, maps, positions)
-    assert torch.equal(PublishedZeCon(targets(torch.Generator().manual_seed(5)))(seen, seen), expected)
+    assert torch.equal(PublishedZeCon(targets(torch.Generator().manual_seed(5)))(both, both), expected)
 
 
 def warps(name: str) -> Iterator[Warps]:
@@ -112,19 +113,19 @@ def boxes(name: str) -> list[Box]:
 @pytest.mark.parametrize("kind", ["image", "patch"])
 def test_views(kind: str) -> None:
     name, x = f"aug/{kind}", leaf_of("aug")
-    seen = next(warps(name))(patches(x, boxes(name)) if kind == "patch" else x.expand(6, -1, -1, -1))
+    views = next(warps(name))(patches(x, boxes(name)) if kind == "patch" else x.expand(6, -1, -1, -1))
     part, means = values(name, "out_every_4th_pixel", "out_mean_per_copy")
-    assert torch.allclose(seen.mean((1, 2, 3)), means, atol=1e-5)
-    assert torch.allclose(seen[:1, :, ::4, ::4], part, atol=2e-5)
+    assert torch.allclose(views.mean((1, 2, 3)), means, atol=1e-5)
+    assert torch.allclose(views[:1, :, ::4, ::4], part, atol=2e-5)
     if kind == "patch":
-        (gradient,) = torch.autograd.grad(0.5 * seen.square().sum(), x)
+        (gradient,) = torch.autograd.grad(0.5 * views.square().sum(), x)
         wanted = recorded()["aug/patch/grad_of_half_sum_out_squared"]
         assert torch.allclose(gradient, wanted, atol=5e-5 * float(wanted.abs().max()))
 
 
 @pytest.fixture(scope="module")
-def eyes(tmp_path_factory: pytest.TempPathFactory) -> ClipEyes:
-    """The recorded tiny CLIP's image tower, from its original key names through the loader that users' files take."""
+def image_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipImageEncoder:
+    """The recorded tiny CLIP's image tower, renamed from its original keys and loaded as users' files are."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     state = {key: value.float() for key, value in torch.load(GUIDED / "clip_tiny.pt", weights_only=True).items()}
@@ -163,16 +164,16 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> ClipEyes:
     assert not missing.unexpected_keys and not [key for key in missing.missing_keys if "position_ids" not in key]
     folder = tmp_path_factory.mktemp("clip")
     model.save_pretrained(folder)
-    return ClipEyes(str(folder), torch.device("cpu"))
+    return ClipImageEncoder(str(folder), torch.device("cpu"))
 
 
-def targets(draws: torch.Generator, eyes: ClipEyes | None = None) -> Targets:
-    goal = published_goal_of_text(recorded()["clip/text_tgt"], recorded()["clip/text_src"])
-    return Targets(View(torch.zeros(1)), None, None, VGGTrunk("none", UNSHIFTED), eyes, goal, draws)
+def targets(draws: torch.Generator, encoder: ClipImageEncoder | None = None) -> Targets:
+    clip_targets = unnormalised_clip_targets_of_text(recorded()["clip/text_tgt"], recorded()["clip/text_src"])
+    return Targets(LossInput(torch.zeros(1)), None, None, VGGTrunk("none", UNSHIFTED), encoder, clip_targets, draws)
 
 
 @pytest.mark.parametrize("name", ["clip", "clip_patch", "clip_dir", "clip_dir_patch"])
-def test_clip_losses(name: str, eyes: ClipEyes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_losses(name: str, image_encoder: ClipImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {
         "clip": "clip/clip_global_loss",
         "clip_patch": "clip/clip_global_patch_loss",
@@ -181,10 +182,10 @@ def test_clip_losses(name: str, eyes: ClipEyes, monkeypatch: pytest.MonkeyPatch)
     }[name]
     drawn = warps(entry)
     monkeypatch.setattr(published, "VIEWS", 6)
-    monkeypatch.setattr(published, "drawn_warps", lambda *_: next(drawn))
-    monkeypatch.setattr(published, "drawn_boxes", lambda *_: boxes(entry))
+    monkeypatch.setattr(published, "draw_warps", lambda *_: next(drawn))
+    monkeypatch.setattr(published, "draw_boxes", lambda *_: boxes(entry))
     x, y = recorded()["aug/x"].clone().requires_grad_(), recorded()["clip/y"]
-    loss = PUBLISHED_LOSSES[name](targets(torch.Generator(), eyes))(View(x), View(y))
+    loss = PUBLISHED_LOSSES[name](targets(torch.Generator(), image_encoder))(LossInput(x), LossInput(y))
     agrees(entry, loss, x)
 
 
@@ -202,7 +203,7 @@ def test_vgg_features_and_their_distance() -> None:
     trunk = with_published_weights(VGGTrunk("tiny", UNSHIFTED, blocks), state)
     loss = PublishedVGG(targets(torch.Generator()))
     x, y = leaf_of("vgg_loss"), recorded()["vgg_loss/y"]
-    ours, theirs = (View(pixels, trunk.features(pixels, loss.layers)) for pixels in (x, y))
+    ours, theirs = (LossInput(pixels, trunk.features(pixels, loss.layers)) for pixels in (x, y))
     agrees("vgg_loss", loss(ours, theirs), x)
     deep = trunk.features(x, ("relu4_1", "relu5_1", "relu5_2"))
     for layer, value in deep.items():

@@ -11,18 +11,22 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tests.test_parity import PARITY
+from tests.conftest import SHARED
 from velatura.errors import ModelError, PictureError, SettingError
 from velatura.picture import Picture, open_picture
-from velatura.regions import Region, latent_shares, parse_query
-from velatura.regions.classical import box_mask, points_mask
-from velatura.regions.everything import everything_picture, segments
+from velatura.regions import Placement, Region, parse_query
+from velatura.regions.grabcut import box_mask, points_mask
 from velatura.regions.masks import feathered, grown, image_of_mask, mask_of_image, united, without
-from velatura.regions.region import layered
+from velatura.regions.segments import everything_picture, segments
+from velatura.span import Span
 from velatura.style import Style
 
 STYLE = Style("s", "diffstyler", "tiny", "", {})
-MASKED = PARITY.parent / "data" / "masked"
+MASKED = SHARED / "data" / "masked"
+
+
+def placed(masks: list[np.ndarray]) -> Placement:
+    return Placement((Region(STYLE),) * len(masks), tuple(masks))
 
 
 def scene() -> tuple[Image.Image, np.ndarray]:
@@ -87,12 +91,12 @@ def test_later_regions_lie_over_earlier_ones_and_shares_sum_to_the_cover() -> No
     first = np.ones((16, 16), np.float32)
     second = np.zeros((16, 16), np.float32)
     second[:, :8] = 0.75
-    below, above = layered([first, second])
+    below, above = placed([first, second]).covers()
     assert np.allclose(below[:, :8], 0.25) and np.allclose(below[:, 8:], 1) and np.array_equal(above, second)
-    shares = latent_shares([first, second], (2, 2))
+    shares = placed([first, second]).shares((2, 2))
     assert shares.shape == (2, 1, 2, 2) and np.allclose(shares.sum(0), 1)
     ten = [np.full((8, 8), 0.5, np.float32)] * 10
-    assert np.sum(layered(ten), axis=0).max() <= 1
+    assert np.sum(placed(ten).covers(), axis=0).max() <= 1
 
 
 def test_queries_are_read_and_wrong_ones_say_what_is_wrong(tmp_path: Path) -> None:
@@ -115,6 +119,20 @@ def test_a_regions_weight_scales_its_mask() -> None:
     picture = Picture.of(scene()[0], "scene")
     assert Region(STYLE).mask(picture).min() == 1
     assert Region(STYLE, parse_query("box:45,25,116,96"), 0.5).mask(picture).max() == 0.5
+
+
+def test_only_the_regions_of_the_moment_act_and_bad_spans_and_weights_are_refused() -> None:
+    regions = (Region(STYLE), Region(STYLE, span=Span(0, 0.5)))
+    placement = Placement.of(regions, Picture.of(scene()[0], "scene"))
+    assert placement.acting(0.25) == [0, 1] and placement.acting(0.5) == [0] and not placement.is_whole
+    assert torch.equal(placement.shares((2, 2), [0])[:, 0, 0, 0], torch.tensor([1.0, 0.0]))
+    assert torch.equal(placement.shares((2, 2))[:, 0, 0, 0], torch.tensor([0.0, 1.0]))
+    for span in (Span(0.5, 0.5), Span(-0.1, 0.5), Span(0.5, 1.1)):
+        with pytest.raises(SettingError, match="The span of a region must lie in 0-1 and rise"):
+            Region(STYLE, span=span)
+    for weight in (-0.1, 1.1):
+        with pytest.raises(SettingError, match="must be from 0 to 1"):
+            Region(STYLE, weight=weight)
 
 
 def test_a_polygon_covers_what_lies_within_it() -> None:

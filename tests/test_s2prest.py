@@ -6,6 +6,7 @@ import dataclasses
 import json
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,25 +17,28 @@ from torch import nn
 from tests.conftest import Impatient, smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura.app.studio import Studio
+from velatura.cache import Cache
 from velatura.diffusion.latents import adain
-from velatura.errors import SettingError, StyleError
-from velatura.memory import Memory
-from velatura.methods import InST, S2PreST
+from velatura.errors import ModelError, SettingError, StyleError
 from velatura.methods.base import Stylization
-from velatura.methods.s2prest.arithmetic import noised_mix
+from velatura.methods.context import RunContext
+from velatura.methods.s2prest import InST, S2PreST
+from velatura.methods.s2prest.edges import edge_weight
+from velatura.methods.s2prest.embeddings_file import read_published_embeddings
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
-from velatura.methods.s2prest.quantities import edge_weight
-from velatura.models.edges import canny_edges, hed_edges
+from velatura.methods.s2prest.mixing import mix_styles
+from velatura.methods.s2prest.quantities import ContentBatch, Noises, noised_mix
+from velatura.methods.s2prest.word_map import WordMap
+from velatura.models.features.canny import canny_edges
+from velatura.models.features.hed import hed_edges
 from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_backbone
+from velatura.models.loading.load import load_backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.progress import Silent
 from velatura.regions import Region
+from velatura.reproductions.s2prest import InSTOriginal, S2PreSTOriginal
 from velatura.style import Style
-from velatura.style.mixing import mix_styles, pictures_of
-from velatura.style.published import read_published_embeddings
+from velatura.style.pictures import pictures_of
 from velatura.style.textual_inversion import save_textual_inversion
-from velatura.style.word_map import WordMap
 
 QUICK = S2PreST(
     steps=6,
@@ -52,13 +56,17 @@ CONTENT = Picture.of(smooth_image(72, 96, 0), "content")
 STYLE = Picture.of(smooth_image(80, 80, 1), "style")
 
 
+def context(**options: object) -> RunContext:
+    return RunContext(tiny_house(), **options)
+
+
 @lru_cache(maxsize=1)
 def fitted() -> Style:
-    return QUICK.fit(STYLE, tiny_house(), "style", Silent())
+    return QUICK.fit(STYLE, "style", context())
 
 
 def run(method: S2PreST, contents: list[Picture], style: Style | None = None, seed: int = 0) -> list[Stylization]:
-    return method.stylize(contents, [Region(style or fitted())], tiny_house(), seed, Silent(), Memory())
+    return method.stylize(contents, [Region(style or fitted())], context(seed=seed))
 
 
 def array(stylization: Stylization) -> np.ndarray:
@@ -73,10 +81,9 @@ def test_strength_zero_is_the_autoencoders_content() -> None:
     assert np.array_equal(array(run(dataclasses.replace(QUICK, strength=0.0), [CONTENT])[0]), expected)
 
 
-def test_strength_one_works_and_in_compat_too() -> None:
+def test_strength_one_works_and_in_the_original_too() -> None:
     assert run(dataclasses.replace(QUICK, strength=1.0), [CONTENT])[0].picture.size == CONTENT.size
-    entry = dataclasses.replace(QUICK, compat="original", strength=1.0)
-    assert entry.arithmetic.entry(tiny_house(), 6, 1.0).timestep == 999
+    assert S2PreSTOriginal(steps=6, strength=1.0).entry(tiny_house().schedule).timestep == 999
 
 
 @pytest.mark.parametrize("inversion", ["ddim", "stochastic"])
@@ -98,18 +105,18 @@ def test_inst_is_s2prest_without_edges_and_style_latent() -> None:
     )
 
 
-def test_memory_spares_what_a_sweep_repeats() -> None:
-    memory, backbone, asked, needed = Memory(), tiny_house(), 0.0, 0.0
+def test_the_cache_spares_what_a_sweep_repeats() -> None:
+    cache, asked, needed = Cache(), 0.0, 0.0
     for strength in (0.2, 0.6, 0.4):
         method = dataclasses.replace(QUICK, steps=5, strength=strength)
-        remembered = method.stylize([CONTENT], [Region(fitted())], backbone, 0, Silent(), memory)[0]
+        cached = method.stylize([CONTENT], [Region(fitted())], context(cache=cache))[0]
         alone = run(method, [CONTENT])[0]
-        assert np.array_equal(array(remembered), array(alone))
-        needed += remembered.scores["unet_evaluations"]
+        assert np.array_equal(array(cached), array(alone))
+        needed += cached.scores["unet_evaluations"]
         asked += alone.scores["unet_evaluations"]
     # content, edges, style, their three conditions and that of the empty text, the inversion
-    assert memory.misses == 8
-    assert memory.hits == 16
+    assert cache.misses == 8
+    assert cache.hits == 16
     assert (asked, needed) == (3 * (1 + 3 + 2), 3 + 2 * (1 + 3 + 2))
 
 
@@ -160,7 +167,7 @@ def test_the_model_is_left_as_it_was() -> None:
     backbone = tiny_house()
     before = [value.clone() for part in backbone.networks() for value in part.state_dict().values()]
     run(QUICK, [CONTENT])
-    QUICK.fit(STYLE, backbone, "again", Silent())
+    QUICK.fit(STYLE, "again", context())
     after = [value for part in backbone.networks() for value in part.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -172,7 +179,8 @@ def test_the_model_is_left_as_it_was() -> None:
         ({"content_condition": 0.9}, "sum to 1"),
         ({"edges": "pencil"}, "edges must be"),
         ({"edge_schedule": "sideways"}, "edge_schedule must be"),
-        ({"compat": "almost"}, "compat must be"),
+        ({"sampler": "almost"}, "Unknown sampler"),
+        ({"edge_noise": 1.1}, "edge_noise must be from 0 to 1"),
         ({"inversion": "guess"}, "inversion must be"),
         ({"strength": 1.5}, "from 0 to 1"),
         ({"vectors": 0}, "at least 1"),
@@ -217,7 +225,8 @@ def test_adain_gives_the_other_latents_statistics_and_nothing_at_share_zero() ->
 
 def test_one_shared_noise_keeps_its_size_in_the_mix() -> None:
     noise = torch.randn(1, 4, 32, 32)
-    mixed = noised_mix(torch.zeros_like(noise), torch.zeros_like(noise), (noise, noise), 0.36, 0.5)
+    zeros, none = torch.zeros_like(noise), torch.zeros(1, 0)
+    mixed = noised_mix(ContentBatch(Noises(noise, noise), zeros, zeros, zeros, none, none, none), 0.36, 0.5)
     assert torch.allclose(mixed, 0.8 * noise, atol=1e-6)
 
 
@@ -234,9 +243,8 @@ def test_a_plateau_is_no_gain_over_the_last_checks() -> None:
 
 def test_a_fit_starts_from_the_models_own_word_and_does_not_end_above_it() -> None:
     backbone = tiny_house()
-    seen = backbone.see(image_to_pixels(STYLE.image))
-    own = backbone.word_of(seen)
-    assert own is not None
+    seen = backbone.encode_image(image_to_pixels(STYLE.image))
+    own = backbone.word_of_embedding(seen)
     for spread in (0.0, 0.5, 1.0):
         start = warm_start(dataclasses.replace(QUICK, fit_spread=spread), seen, backbone)
         assert torch.allclose(start(seen), own, atol=1e-5)
@@ -247,12 +255,25 @@ def test_a_fit_starts_from_the_models_own_word_and_does_not_end_above_it() -> No
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     checkpoint = tmp_path / "fits" / "style.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        QUICK.fit(STYLE, tiny_house(), "style", Impatient(), checkpoint=checkpoint)
+        QUICK.fit(STYLE, "style", context(progress=Impatient()), checkpoint=checkpoint)
     assert checkpoint.is_file()
-    resumed = QUICK.fit(STYLE, tiny_house(), "style", Silent(), checkpoint=checkpoint)
+    resumed = QUICK.fit(STYLE, "style", context(), checkpoint=checkpoint)
     assert [step for step, _ in resumed.card["loss"]] == [0, 2, 4]
     assert not checkpoint.exists()
     assert resumed.card["loss"][:2] == fitted().card["loss"][:2]
+
+
+@pytest.mark.parametrize("rate", [0.05, 500.0])
+def test_a_resumed_fit_is_the_uninterrupted_one(tmp_path: Path, rate: float) -> None:
+    """Also where no step betters the start: the best map is in the checkpoint."""
+    method = dataclasses.replace(QUICK, fit_steps=6, fit_rate=rate)
+    checkpoint = tmp_path / "style.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(STYLE, "style", context(progress=Impatient()), checkpoint=checkpoint)
+    resumed, whole = (method.fit(STYLE, "style", context(), checkpoint=path) for path in (checkpoint, None))
+    assert resumed.card["loss"] == whole.card["loss"] and len(whole.card["loss"]) == 4
+    assert resumed.tensors.keys() == whole.tensors.keys()
+    assert all(torch.equal(resumed.tensors[name], tensor) for name, tensor in whole.tensors.items())
 
 
 def test_a_style_mask_keeps_what_is_black_out_of_the_style() -> None:
@@ -261,18 +282,16 @@ def test_a_style_mask_keeps_what_is_black_out_of_the_style() -> None:
     mask = Picture.of(half.convert("RGB"), "mask")
     defaced = STYLE.image.copy()
     defaced.paste((255, 0, 0), (0, 50, 80, 80))
-    kept, also = (
-        QUICK.fit(Picture.of(image, "s"), tiny_house(), "s", Silent(), mask=mask) for image in (STYLE.image, defaced)
-    )
+    kept, also = (QUICK.fit(Picture.of(image, "s"), "s", context(), mask=mask) for image in (STYLE.image, defaced))
     assert torch.equal(kept.tensors["embedding"], also.tensors["embedding"])
     assert torch.allclose(kept.tensors["word.bias"], also.tensors["word.bias"], atol=1e-6)
     with pytest.raises(StyleError, match="black everywhere"):
         black = Picture.of(Image.new("RGB", (80, 80)), "black")
-        QUICK.fit(STYLE, tiny_house(), "s", Silent(), mask=black)
+        QUICK.fit(STYLE, "s", context(), mask=black)
 
 
 def test_mixing_styles_is_linear_in_the_token_space() -> None:
-    second = QUICK.fit(CONTENT, tiny_house(), "other", Silent())
+    second = QUICK.fit(CONTENT, "other", context())
     mixed = mix_styles([(fitted(), 3.0), (second, 1.0)])
     seen = torch.randn(1, 1380)
     first, other, both = (WordMap.of(style.tensors)(seen) for style in (fitted(), second, mixed))
@@ -285,7 +304,7 @@ def test_mixing_styles_is_linear_in_the_token_space() -> None:
 
 def test_several_vectors_fill_consecutive_places() -> None:
     method = dataclasses.replace(QUICK, vectors=3)
-    style = method.fit(STYLE, tiny_house(), "three", Silent())
+    style = method.fit(STYLE, "three", context())
     assert style.tensors["word.bias"].shape == (3, 32)
     assert run(method, [CONTENT], style)[0].picture.size == CONTENT.size
 
@@ -328,7 +347,7 @@ def test_plain_diffusers_loads_an_exported_word(tmp_path: Path) -> None:
     ids = pipeline.tokenizer("<dusk>", padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         states = pipeline.text_encoder(ids).last_hidden_state
-    assert torch.allclose(states[:, :2], backbone.text(["*"], words).states[:, :2], atol=1e-4)
+    assert torch.allclose(states[:, :2], backbone.encode_prompt(["*"], words).states[:, :2], atol=1e-4)
 
 
 def test_edges_are_dark_on_white() -> None:
@@ -350,28 +369,47 @@ def test_the_studio_fits_once_for_all_strengths(tmp_path: Path) -> None:
     ]
     assert not np.array_equal(array(results[0]), array(results[1]))
     json.dumps(results[0].manifest)
-    fits = [key for key in studio.memory._kept if isinstance(key, tuple) and key[0] == "s2prest"]
+    fits = [key for key in studio.cache._kept if isinstance(key, tuple) and key[0] == "s2prest"]
     assert len(fits) == 1
 
 
-def test_unasked_settings_are_the_papers_or_what_the_model_advises() -> None:
+def test_a_model_without_words_for_pictures_is_refused() -> None:
+    pixels = SimpleNamespace(name="pixels")
+    for refused in (
+        lambda: QUICK.check_backbone(pixels),
+        lambda: QUICK.fit(STYLE, "style", RunContext(pixels)),
+    ):
+        with pytest.raises(ModelError, match="pixels has no text encoder, which --method s2prest needs"):
+            refused()
+
+
+def test_the_originals_settings_and_what_they_need() -> None:
+    for ours, original in ((S2PreST(), S2PreSTOriginal()), (InST(), InSTOriginal())):
+        assert dataclasses.asdict(ours) == dataclasses.asdict(original)
+        assert original.name == f"{ours.name}-original" and original.style_method == ours.style_method
+        assert original.working_size((900, 150), tiny_house()) == (512, 512)
+        with pytest.raises(ModelError, match="needs CLIP's image encoder, which tiny does not use"):
+            run(original, [CONTENT])
+
+
+def test_unset_settings_are_the_papers_or_what_the_model_recommends() -> None:
     plain = LatentBackbone(tiny_house().pipeline, "plain", torch.device("cpu"), torch.float32)
-    advising = LatentBackbone(
+    recommending = LatentBackbone(
         tiny_house().pipeline,
-        "advising",
+        "recommending",
         torch.device("cpu"),
         torch.float32,
-        advised={"inversion": "ddim", "prompt": "a * day"},
+        recommended_settings={"inversion": "ddim", "prompt": "a * day"},
     )
-    assert [S2PreST().settled(model).prompt for model in (plain, advising)] == ["*", "a * day"]
-    assert S2PreST(prompt="my *").settled(advising).prompt == "my *"
-    assert [S2PreST().settled(model).inversion for model in (plain, advising)] == ["stochastic", "ddim"]
-    published = S2PreST(compat="original").settled(advising)
-    assert S2PreST().settled(plain).guidance_scale == published.guidance_scale == 10.0
+    assert [S2PreST().resolved(model).prompt for model in (plain, recommending)] == ["*", "a * day"]
+    assert S2PreST(prompt="my *").resolved(recommending).prompt == "my *"
+    assert [S2PreST().resolved(model).inversion for model in (plain, recommending)] == ["stochastic", "ddim"]
+    published = S2PreSTOriginal().resolved(recommending)
+    assert S2PreST().resolved(plain).guidance_scale == published.guidance_scale == 10.0
     assert (published.inversion, published.prompt) == ("stochastic", "*")
-    assert isinstance(InST().settled(plain), InST)
+    assert isinstance(InST().resolved(plain), InST)
     wrong = LatentBackbone(
-        tiny_house().pipeline, "wrong", torch.device("cpu"), torch.float32, advised={"inversion": "guess"}
+        tiny_house().pipeline, "wrong", torch.device("cpu"), torch.float32, recommended_settings={"inversion": "guess"}
     )
     with pytest.raises(SettingError, match="inversion must be"):
-        S2PreST().settled(wrong)
+        S2PreST().resolved(wrong)

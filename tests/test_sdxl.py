@@ -12,13 +12,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from tests.conftest import smooth_image
 from velatura.errors import ModelError
-from velatura.memory import Memory
-from velatura.methods import DiffStyler, Guided
+from velatura.methods.context import RunContext
+from velatura.methods.diffstyler import DiffStyler
+from velatura.methods.guided import Guided
 from velatura.models.house.vocabulary import build_tokenizer
 from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_latent_backbone
+from velatura.models.loading.load import load_backbone
 from velatura.picture import Picture
-from velatura.progress import Silent
 from velatura.regions import Region
 
 CONTENT, STYLE = Picture.of(smooth_image(64, 80), "content"), Picture.of(smooth_image(64, 64, 1), "style")
@@ -68,23 +68,25 @@ def sdxl(tmp_path_factory: pytest.TempPathFactory) -> LatentBackbone:
         unet=unet,
         scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
     ).save_pretrained(folder)
-    return load_latent_backbone(str(folder), "cpu", "fp32")
+    backbone = load_backbone(str(folder), "cpu", "fp32")
+    assert type(backbone) is LatentBackbone
+    return backbone
 
 
 def test_guided_runs_with_zecon_on_its_encoder(sdxl: LatentBackbone) -> None:
     method = Guided(steps=4, strength=0.5, size=64, weights={"gram": 1.0, "zecon": 0.5})
-    style = method.fit(STYLE, sdxl, "style", Silent())
-    made = method.stylize([CONTENT], [Region(style)], sdxl, 0, Silent(), Memory())[0]
-    assert made.picture.size == (80, 64) and set(made.scores) == {"gram", "zecon"}
+    style = method.fit(STYLE, "style", RunContext(sdxl))
+    made = method.stylize([CONTENT], [Region(style)], RunContext(sdxl))[0]
+    assert made.picture.size == (80, 64) and set(made.scores) == {"gram", "zecon", "unet_evaluations"}
 
 
 def test_diffstyler_fits_and_injects(sdxl: LatentBackbone) -> None:
     method = DiffStyler(steps=3, size=64, fit_steps=2, fit_size=64, fit_every=1, rank=2, guidance_scale=2.0)
-    style = method.fit(STYLE, sdxl, "style", Silent())
-    made = method.stylize([CONTENT], [Region(style)], sdxl, 0, Silent(), Memory())[0]
+    style = method.fit(STYLE, "style", RunContext(sdxl))
+    made = method.stylize([CONTENT], [Region(style)], RunContext(sdxl))[0]
     assert np.isfinite(np.asarray(made.picture)).all() and made.picture.size == (80, 64)
 
 
 def test_a_word_for_a_picture_is_refused(sdxl: LatentBackbone) -> None:
     with pytest.raises(ModelError, match="two text encoders"):
-        sdxl.text(["a *"], torch.zeros(1, 1, 32))
+        sdxl.encode_prompt(["a *"], torch.zeros(1, 1, 32))

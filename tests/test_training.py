@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tests.conftest import smooth_image, smooth_pixels
-from velatura.diffusion.schedules import add_noise
 from velatura.errors import ModelError, PictureError
 from velatura.evaluation import colour_distance, edge_f1, psnr
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import EMBEDDING
-from velatura.models.loading import load_backbone
+from velatura.models.loading.load import load_backbone
+from velatura.models.noise_schedule import add_noise_each
 from velatura.progress import Silent
 from velatura.training.autoencoder import (
     AutoencoderRecipe,
@@ -29,10 +29,12 @@ from velatura.training.autoencoder import (
 )
 from velatura.training.batches import Batch, Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
-from velatura.training.denoiser import DenoiserRecipe, train_denoiser
-from velatura.training.guises import disguising, guise_of
+from velatura.training.denoiser import DenoiserRecipe
+from velatura.training.denoiser_training import train_denoiser
 from velatura.training.pack import shuffled
+from velatura.training.recolouring import recoloured, recolouring_noise
 from velatura.training.shards import Example, read_shards, write_shards
+from velatura.training.training_log import TrainingRun
 
 TINY = DenoiserRecipe(
     small_steps=2,
@@ -118,7 +120,7 @@ def test_a_painted_picture_comes_with_the_same_crop_of_the_photo_beneath(shards:
     assert differ.tolist() == [number == 2 for number in other.indices] and differ.any()
 
 
-def test_picturesshuffled_still_know_the_photo_beneath() -> None:
+def test_shuffled_pictures_still_know_the_photo_beneath() -> None:
     def numbered(number: int, beneath: int | None) -> Example:
         return Example(bytes([number]), Description("photo"), torch.zeros(1), beneath)
 
@@ -129,26 +131,26 @@ def test_picturesshuffled_still_know_the_photo_beneath() -> None:
             assert moved[one.beneath].picture[0] == one.picture[0] - 5
 
 
-def test_a_guise_is_the_photo_beneath_or_the_picture_in_its_neighbours_colours() -> None:
+def test_a_recoloured_picture_is_the_photo_beneath_or_has_its_neighbours_colours() -> None:
     first, second, photo = (smooth_pixels(64, 64, seed) for seed in range(3))
     painted = -photo
     batch = Batch(torch.cat([first, second, painted]), [0, 1, 2], torch.cat([first, second, photo]))
-    shown = torch.cat([guise_of(batch, number) for number in range(3)])
+    shown = torch.cat([recoloured(batch, number) for number in range(3)])
     assert torch.equal(shown[2:], photo)
     assert colour_distance(shown[:1], second) < 0.3 * colour_distance(first, second)
     assert edge_f1(shown[:1], first) > edge_f1(shown[:1], second)
 
 
-def test_disguising_noise_shows_the_guise_in_noise_and_the_picture_without() -> None:
-    latents, guise, noise = (torch.randn(2, 8, 4, 4) for _ in range(3))
+def test_recolouring_noise_shows_other_colours_in_noise_and_the_picture_without() -> None:
+    latents, other, noise = (torch.randn(2, 8, 4, 4) for _ in range(3))
     abars = torch.tensor([0.999999, 0.2])
-    disguised = disguising(noise, latents, guise, abars)
-    noisy = torch.stack([add_noise(*row) for row in zip(latents, disguised, abars.tolist(), strict=True)])
-    plain = torch.stack([add_noise(*row) for row in zip(latents, noise, abars.tolist(), strict=True)])
+    shifted = recolouring_noise(noise, latents, other, abars)
+    noisy = add_noise_each(latents, shifted, abars.tolist())
+    plain = add_noise_each(latents, noise, abars.tolist())
     assert torch.allclose(noisy[0], plain[0], atol=1e-2)
-    expected = plain[1] + (0.2**0.5) * (0.8**0.5) * (guise[1] - latents[1])
+    expected = plain[1] + (0.2**0.5) * (0.8**0.5) * (other[1] - latents[1])
     assert torch.allclose(noisy[1], expected, atol=1e-5)
-    assert torch.equal(disguising(noise, latents, latents, abars), noise)
+    assert torch.equal(recolouring_noise(noise, latents, latents, abars), noise)
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:
@@ -160,31 +162,31 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 
 def test_a_tiny_run_makes_a_folder_that_the_backbone_loads_and_resumes(shards: Path, tmp_path: Path) -> None:
     run, vae = tmp_path / "run", HouseAutoencoder(block_out_channels=(8, 8, 8, 8), decoder_blocks=1, encoder_blocks=1)
-    train_denoiser(shards, run, vae, TINY, resume=False, progress=Silent())
+    train_denoiser(vae, TrainingRun(shards, run, False, Silent()), TINY)
     backbone = load_backbone(str(run / "house"), device="cpu", dtype="fp32")
     pixels = torch.zeros(1, 3, 64, 64)
     latents = backbone.encode(pixels)
     assert latents.shape == (1, 8, 8, 8)
-    noise = backbone.predict(latents, 500, backbone.text(["a photo of a dog"]))
+    noise = backbone.predict(latents, 500, backbone.encode_prompt(["a photo of a dog"])).noise
     assert noise.shape == latents.shape and noise.isfinite().all()
     assert max(file.stat().st_size for file in (run / "house").rglob("*")) <= 16 * 2**20
 
     longer = dataclasses.replace(TINY, large_steps=2)
-    train_denoiser(shards, run, vae, longer, resume=True, progress=Silent())
+    train_denoiser(vae, TrainingRun(shards, run, True, Silent()), longer)
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
 
 
 def test_a_tiny_autoencoder_run_saves_a_working_model_and_resumes(shards: Path, tmp_path: Path) -> None:
     recipe = AutoencoderRecipe(steps=3, batch=2, every=1)
-    vae = train_autoencoder(shards, tmp_path / "ae", recipe, resume=False, progress=Silent())
+    vae = train_autoencoder(TrainingRun(shards, tmp_path / "ae", False, Silent()), recipe)
     again = HouseAutoencoder.from_pretrained(tmp_path / "ae" / "vae")
     pixels = smooth_pixels(64, 64)
     with torch.no_grad():
         restored = again.decode(again.encode(pixels).latent_dist.mode()).sample
     assert psnr(restored, pixels) > 20
     assert again.config.scaling_factor == vae.config.scaling_factor != 1
-    train_autoencoder(shards, tmp_path / "ae", recipe, resume=True, progress=Silent())
+    train_autoencoder(TrainingRun(shards, tmp_path / "ae", True, Silent()), recipe)
     assert len((tmp_path / "ae" / "log.jsonl").read_text().splitlines()) == 3
 
 
@@ -199,7 +201,7 @@ def test_a_deeper_autoencoder_begins_as_the_same_function_and_learns(shards: Pat
         assert torch.equal(deeper.encode(pixels).latent_dist.mode(), latents)
         assert torch.equal(deeper.decode(latents).sample, vae.decode(latents).sample)
     recipe = DeeperRecipe(steps=2, batch=2, every=1, more_encoder_blocks=1, more_decoder_blocks=2)
-    train_deeper(vae, shards, tmp_path / "deeper", recipe, resume=False, progress=Silent())
+    train_deeper(vae, TrainingRun(shards, tmp_path / "deeper", False, Silent()), recipe)
     again = HouseAutoencoder.from_pretrained(tmp_path / "deeper" / "vae")
     with torch.no_grad():
         assert not torch.equal(again.encode(pixels).latent_dist.mode(), latents)
@@ -219,7 +221,8 @@ def test_a_tether_is_the_latents_distance_from_the_finished_ones() -> None:
 
 
 def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
+    run = TrainingRun(shards, tmp_path / "none", True, Silent())
     with pytest.raises(ModelError, match="no checkpoint"):
-        train_autoencoder(shards, tmp_path / "none", AutoencoderRecipe(), resume=True, progress=Silent())
+        train_autoencoder(run, AutoencoderRecipe())
     with pytest.raises(ModelError, match="no tokenizer"):
-        train_denoiser(shards, tmp_path / "none", HouseAutoencoder(), TINY, resume=True, progress=Silent())
+        train_denoiser(HouseAutoencoder(), run, TINY)

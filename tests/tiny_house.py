@@ -7,18 +7,18 @@ from functools import lru_cache
 import torch
 
 from velatura.models.house.autoencoder import HouseAutoencoder
+from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import build_tokenizer
-from velatura.models.latent import LatentBackbone
 from velatura.training.denoiser import Denoiser, DenoiserRecipe, house_pipeline, make_text_encoder, make_unet
 
 RECIPE = DenoiserRecipe(widths=(32, 64), word_width=32, text_layers=1)
 
 
 @lru_cache(maxsize=1)
-def tiny_house() -> LatentBackbone:
+def tiny_house() -> HouseBackbone:
     torch.manual_seed(0)
     tokenizer = build_tokenizer(["a painting in the style of *"], 600)
     parts = Denoiser(make_unet(RECIPE, 8), make_text_encoder(RECIPE, tokenizer), HouseImageEncoder(32))
     vae = HouseAutoencoder(block_out_channels=(8, 8, 8, 8), decoder_blocks=1, encoder_blocks=1)
-    return LatentBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)
+    return HouseBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)

@@ -16,7 +16,7 @@ __all__ = ["Studio", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Studio brings torch with it; whoever only asks for the version should not wait for that.
+    # Studio imports torch; whoever only asks for the version should not wait for that.
     if name == "Studio":
         from velatura.app.studio import Studio
 

@@ -1,8 +1,8 @@
-"""The one family of errors a user sees: each is one sentence that says what is wrong and what to do."""
+"""Errors for the user; each message is one sentence that says what is wrong and what to do."""
 
 
 class VelaturaError(Exception):
-    """Anything the user can put right; the command line prints it and exits with code 2."""
+    """Base of all errors that the user can correct; the command line prints the message and exits with code 2."""
 
 
 class PictureError(VelaturaError):

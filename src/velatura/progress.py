@@ -1,4 +1,4 @@
-"""How long work says where it is: a small face that a terminal, a page or nothing can stand behind."""
+"""Reporting of progress to a terminal, a page or nothing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Whoever watches: told of every item of a loop, and free to show it."""
+    """A receiver of progress reports."""
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
-        """Yield ``items`` one by one, showing how many of them are done."""
+        """Yield ``items`` one by one and report how many are done; ``what`` names the loop."""
         ...
 
     def note(self, **values: float) -> None:
-        """Named numbers of the current item, such as a loss."""
+        """Report named numbers of the current item, such as a loss."""
         ...
 
 
 class Silent:
-    """Shows nothing."""
+    """Progress that is not shown."""
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         yield from items

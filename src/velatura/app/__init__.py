@@ -1,1 +1,1 @@
-"""What people touch: the command line and the Studio."""
+"""The command line and the Studio, its counterpart in Python."""

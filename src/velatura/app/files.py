@@ -1,4 +1,4 @@
-"""Which files a command works on, and where its results go."""
+"""A command's input files, and the paths of its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif"}
 
 
 def content_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are; of a folder its pictures, sorted. Raises PictureError for a folder without any."""
+    """The given files; of a folder its pictures, sorted. Raises PictureError for a folder without any."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -29,7 +29,7 @@ def content_files(paths: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where one result goes, and its edge picture where the layout keeps it."""
+    """The path of one result, and of its edge picture where the layout has one."""
 
     picture: Path
     edges: Path | None = None
@@ -38,11 +38,11 @@ class Destination:
 def destinations(
     files: Sequence[Path], out: Path | None, layout: str, style: str, strengths: Sequence[float]
 ) -> list[list[Destination]]:
-    """For each strength a destination for each file.
+    """For each strength a list of destinations, one for each file.
 
     Layout "paper" is S2PreST's ``out/STYLE/wt_STRENGTH/{stylized,canny}/CONTENT.png`` (``out``: results). In
     "flat" ``out`` is a picture's path for one result, else a folder; several strengths add theirs to the name.
-    Raises PictureError where one file is named for several results, or a result would replace a content.
+    Raises PictureError where several results would have one path, or a result would replace a content.
     """
     if layout == "paper":
         root = (out or Path("results")) / UNSAFE.sub("_", style).strip(". ")
@@ -65,7 +65,7 @@ def destinations(
 
 
 def refuse_contents(targets: Sequence[Path], files: Sequence[Path]) -> None:
-    """Raise PictureError where a result would take the place of a content."""
+    """Raise PictureError where a target is one of the content files."""
     contents = {file.resolve() for file in files}
     for target in targets:
         if target.resolve() in contents:

@@ -1,4 +1,4 @@
-"""Where the program keeps what it keeps."""
+"""The folder of styles, caches and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """``VELATURA_HOME`` or the platform's folder for user data; not created until something is kept."""
+    """``VELATURA_HOME`` or the platform's folder for user data; not created here."""
     chosen = os.environ.get("VELATURA_HOME")
     if chosen:
         return Path(chosen).expanduser()

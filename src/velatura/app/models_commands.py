@@ -1,4 +1,4 @@
-"""velatura models: what is known, here and missing; and original ADM checkpoints made ready."""
+"""velatura models: list the known models; convert original ADM checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ app = typer.Typer(help="List the known models, or convert an original ADM checkp
 
 @app.callback()
 def models(context: typer.Context) -> None:
-    """List the known models: where each is from, whether it is here, its size and licence."""
+    """List the known models with their source, size and licence, and whether they are on this machine."""
     if context.invoked_subcommand is not None:
         return
     from rich.console import Console
     from rich.table import Table
 
-    from velatura.models.catalogue import KNOWN
-    from velatura.models.loading import is_present
+    from velatura.models.loading.catalogue import KNOWN
+    from velatura.models.loading.load import is_present
 
     table = Table("name", "here", "MB", "licence", "source", "for")
     for model in KNOWN:
@@ -50,9 +50,9 @@ def convert(
     import json
 
     from velatura.errors import ModelError
-    from velatura.models.adm import AdmShape
-    from velatura.models.adm_checkpoint import adm_of_state, save_adm, shape_of
-    from velatura.models.single_file import read_state_dict
+    from velatura.models.adm.architecture import AdmShape
+    from velatura.models.adm.checkpoint import adm_of_state, save_adm, shape_of
+    from velatura.models.loading.single_file import read_state_dict
 
     folder = out or file.with_suffix("")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from velatura.app.former_names import Choice, current
 from velatura.errors import SettingError
+from velatura.registry import METHODS, NAMES, REPRODUCTIONS, method_class, methods_with, preset_settings
+from velatura.span import WHOLE_RUN, Span
 
-MethodName = Annotated[str, typer.Option(help="The method: guided, s2prest, inst or diffstyler.")]
+MethodName = Annotated[
+    str, typer.Option(help=f"The method: {', '.join(METHODS)}; as it was published: {', '.join(REPRODUCTIONS)}.")
+]
 Model = Annotated[str, typer.Option(help="house, sd14, sd15, sd21, sdxl, a folder, a file, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
-Preset = Annotated[str, typer.Option(help="For guided: poster or zecon.", show_default="its own")]
+Preset = Annotated[
+    str, typer.Option(help="Named settings of the method, such as guided's poster.", show_default="its own")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting of the method, NAME=VALUE; repeatable.", show_default=False),
@@ -41,52 +49,53 @@ def _pairs(entries: list[str] | None, option: str) -> list[tuple[str, str]]:
 
 def parse_settings(
     method: str, settings: list[str] | None, losses: list[str] | None, preset: str = ""
-) -> dict[str, Any]:
-    """The method's settings from texts, each by the type of its default, over those of a ``preset``.
+) -> tuple[str, dict[str, Any]]:
+    """A method's name and its settings from texts, each by the type of its default, over those of a ``preset``.
 
-    Raises SettingError for an unknown method, preset, setting or loss and for a value that cannot be read.
+    Former names are translated, which can change the method. Raises SettingError for an unknown method, preset,
+    setting or loss and for a value that cannot be read.
     """
-    from velatura.methods import method_of
-
-    defaults = method_of(method)()
-    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    parsed: dict[str, Any] = {}
-    if preset:
-        from velatura.methods.guided.presets import preset as preset_settings
-
-        if method != "guided":
-            raise SettingError(f"The method {method} has no presets: --preset is for guided.")
-        parsed = dict(preset_settings(preset))
-    for name, text in _pairs(settings, "--set"):
-        if name not in known or isinstance(known[name], dict):
-            plain = [key for key, value in known.items() if not isinstance(value, dict)]
-            raise SettingError(f"The method {method} has no setting '{name}': it has {', '.join(plain)}.")
+    chosen = current(Choice(method, dict(_pairs(settings, "--set")), preset))
+    known = _defaults(chosen.method)
+    parsed = dict(preset_settings(chosen.method, chosen.preset)) if chosen.preset else {}
+    for name, text in chosen.settings.items():
+        if name not in known or isinstance(known[name], Mapping):
+            plain = [key for key, value in known.items() if not isinstance(value, Mapping)]
+            raise SettingError(f"The method {chosen.method} has no setting '{name}': it has {', '.join(plain)}.")
         parsed[name] = _as(type(known[name]), text, f"--set {name}")
     if losses:
-        if "weights" not in known:
-            raise SettingError(f"The method {method} has no losses: --loss is for guided.")
-        from velatura.losses import check_losses
-
-        spanned = {name: parse_span(text) for name, text in _pairs(losses, "--loss")}
-        weights = {name: _as(float, text, f"--loss {name}") for name, (text, _) in spanned.items()}
-        spans = {name: span for name, (_, span) in spanned.items() if span != WHOLE_SPAN}
-        check_losses(weights, spans)
-        parsed["weights"] = {**parsed.get("weights", known["weights"]), **weights}
-        parsed |= {"spans": spans} if spans else {}
-    return parsed
+        parsed |= _parse_losses(chosen.method, losses, parsed.get("weights", known.get("weights")))
+    return chosen.method, parsed
 
 
-WHOLE_SPAN = (0.0, 1.0)
+def _defaults(method: str) -> dict[str, Any]:
+    """A method's settings and their defaults."""
+    defaults = method_class(method)()
+    return {field.name: getattr(defaults, field.name) for field in fields(defaults)}
 
 
-def parse_span(text: str) -> tuple[str, tuple[float, float]]:
-    """A name and the part of the steps in which it acts, from "NAME" or "NAME@FROM-TO"."""
+def _parse_losses(method: str, losses: list[str], weights: Mapping[str, float] | None) -> dict[str, Any]:
+    """The settings ``weights``, over those given, and ``spans`` from "NAME=NUMBER[@FROM-TO]"."""
+    if weights is None:
+        others = [name for name in NAMES if "weights" in _defaults(name)]
+        raise SettingError(f"The method {method} has no losses: --loss is for {' and '.join(others)}.")
+    from velatura.losses import check_losses
+
+    entries = [(name, *parse_span(text)) for name, text in dict(_pairs(losses, "--loss")).items()]
+    asked = {name: _as(float, text, f"--loss {name}") for name, text, _ in entries}
+    spans = {name: span for name, _, span in entries if span != WHOLE_RUN}
+    check_losses(asked, spans)
+    return {"weights": {**weights, **asked}} | ({"spans": spans} if spans else {})
+
+
+def parse_span(text: str) -> tuple[str, Span]:
+    """A name and the part of the run in which it acts, from "NAME" or "NAME@FROM-TO"."""
     name, at, span = text.rpartition("@")
     first, dash, last = span.partition("-")
     try:
-        return (name, (float(first), float(last))) if at and dash else (text, WHOLE_SPAN)
+        return (name, Span(float(first), float(last))) if at and dash else (text, WHOLE_RUN)
     except ValueError:
-        return text, WHOLE_SPAN
+        return text, WHOLE_RUN
 
 
 def parse_strengths(text: str | None) -> list[float | None]:
@@ -97,9 +106,10 @@ def parse_strengths(text: str | None) -> list[float | None]:
 
 
 def parse_regions(entries: list[str], method: str) -> list[tuple[str, str]]:
-    """Pairs of where and style from "WHERE=STYLE". Raises SettingError for other texts and methods."""
-    if entries and method not in ("diffstyler", "guided"):
-        raise SettingError(f"The method {method} has no regions yet: use --method diffstyler or guided with --region.")
+    """Pairs of query and style from "WHERE=STYLE". Raises SettingError for a bad entry or a method without regions."""
+    if entries and not method_class(method).regions:
+        others = " or ".join(methods_with("regions"))
+        raise SettingError(f"The method {method} has no regions yet: use --method {others} with --region.")
     return _pairs(entries, "--region")
 
 

@@ -1,33 +1,35 @@
-"""The front door from Python: a model, a style library, and what was computed once."""
+"""The entry point from Python: one model, a style library and a cache."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from velatura.app.former_names import Choice, current
 from velatura.app.home import home
 from velatura.app.options import parse_span
+from velatura.cache import Cache
 from velatura.errors import SettingError
-from velatura.memory import Memory
-from velatura.methods import DiffStyler, Guided, Method, S2PreST, Stylization, method_of
-from velatura.models.adapters import read_lora
-from velatura.models.catalogue import HOUSE
-from velatura.models.loading import AnyBackbone, load_backbone
-from velatura.picture import Picture, image_to_pixels, open_picture
+from velatura.methods.base import Method, Stylization
+from velatura.methods.context import RunContext
+from velatura.models.backbone import Backbone
+from velatura.models.loading.catalogue import HOUSE
+from velatura.models.loading.load import load_backbone
+from velatura.picture import Picture, open_picture
 from velatura.progress import Progress, Silent
 from velatura.regions import Query, Region, parse_query
+from velatura.registry import method_class, methods_with
+from velatura.span import WHOLE_RUN
 from velatura.style import Style, StyleLibrary
-from velatura.style.mixing import mix_styles
-from velatura.style.pictures import kept_image, picture_tensor
-from velatura.style.published import read_published_embeddings
 
 TEXT_STYLE = "text:"
 StyleChoice = str | Path | Picture | Style | Mapping[str | Path, float]
 
 
 class Studio:
-    """Holds one model, loaded on first use, and the user's styles.
+    """Holds one model, loaded on first use, the user's style library and a cache of what was computed.
 
     ``model`` is a short name, folder, file or hub id; ``device`` and ``dtype`` are "auto" or a name;
     ``library_folder`` is where styles are kept (default: ``styles`` under ``VELATURA_HOME``).
@@ -44,15 +46,19 @@ class Studio:
         self.model, self.device, self.dtype = model, device, dtype
         self.library = StyleLibrary(Path(library_folder) if library_folder else home() / "styles")
         self.progress = progress or Silent()
-        self._backbone: AnyBackbone | None = None
-        self.memory = Memory(folder=self.library.folder.parent / "cache")
+        self._backbone: Backbone | None = None
+        self.cache = Cache(folder=self.library.folder.parent / "cache")
 
     @property
-    def backbone(self) -> AnyBackbone:
+    def backbone(self) -> Backbone:
         """The model, loaded now if it was not yet. Raises ModelError when it cannot be."""
         if self._backbone is None:
             self._backbone = load_backbone(self.model, self.device, self.dtype)
         return self._backbone
+
+    def context(self, seed: int = 0) -> RunContext[Backbone]:
+        """What a method runs in: the model, a seed, the cache and the progress."""
+        return RunContext(self.backbone, seed, self.cache, self.progress)
 
     def fit(
         self,
@@ -70,11 +76,15 @@ class Studio:
         return self._fit(opened, name or opened.name, configured(method, settings), chosen)
 
     def _fit(self, picture: Picture, name: str, method: Method, mask: Picture | None = None) -> Style:
-        checkpoint = self.library.folder.parent / "fits" / f"{method.fits}-{picture.digest[:16]}.safetensors"
-        return method.fit(picture, self.backbone, name, self.progress, mask, checkpoint)
+        file = f"{method.style_method}-{picture.digest[:16]}.safetensors"
+        checkpoint = self.library.folder.parent / "fits" / file
+        return method.fit(picture, name, self.context(), mask, checkpoint)
 
     def style(self, style: str | Path | Picture | Style, method: Method) -> Style:
-        """A style from the library by name, or fitted to a picture now (once in this Studio's life)."""
+        """A style from the library by name, in words ("text:..."), or fitted to a picture (once in this Studio's life).
+
+        Raises StyleError for a name that is not in the library, PictureError for a file that is no picture.
+        """
         if isinstance(style, Style):
             return style
         if isinstance(style, str) and style.startswith(TEXT_STYLE):
@@ -84,8 +94,8 @@ class Studio:
             if unlike_a_file or self.library.has(str(style)):
                 return self.library.load(str(style))
         picture = as_picture(style)
-        key = (method.fits, picture.digest, repr(dict(method.fitted_by)))
-        return self.memory.recall(key, lambda: self._fit(picture, picture.name, method))
+        key = (method.style_method, picture.digest, repr(dict(method.fit_settings)))
+        return self.cache.get_or_compute(key, lambda: self._fit(picture, picture.name, method))
 
     def stylize(
         self,
@@ -97,8 +107,8 @@ class Studio:
     ) -> Stylization:
         """Put a style (a picture or its path, a style's name, a Style, or several with weights) on a content picture.
 
-        ``settings`` are the method's own (see ``velatura.methods``). The same seed, settings and machine give
-        the same picture.
+        ``method`` is a name in ``velatura.registry``, ``settings`` are that class's fields. The same seed, settings and
+        machine give the same picture. Raises a VelaturaError for what the user can put right.
         """
         return self.stylize_all([content], style, seed, method, **settings)[0]
 
@@ -110,12 +120,13 @@ class Studio:
         method: str = "guided",
         **settings: Any,
     ) -> list[Stylization]:
-        """``stylize`` for several contents, which share what can be shared."""
+        """``stylize`` for several contents; those of one working size can share passes of the model."""
         configuration = configured(method, settings)
         opened = [as_picture(content) for content in contents]
-        choices = style.items() if isinstance(style, Mapping) else [(style, 1.0)]
-        chosen = mix_styles([(self.style(choice, configuration), weight) for choice, weight in choices])
-        return configuration.stylize(opened, [Region(chosen)], self.backbone, seed, self.progress, self.memory)
+        choices = list(style.items()) if isinstance(style, Mapping) else [(style, 1.0)]
+        check_mixes(configuration, len(choices))
+        chosen = configuration.mix([(self.style(choice, configuration), weight) for choice, weight in choices])
+        return configuration.stylize(opened, [Region(chosen)], self.context(seed))
 
     def stylize_regions(
         self,
@@ -125,52 +136,35 @@ class Studio:
         method: str = "diffstyler",
         **settings: Any,
     ) -> Stylization:
-        """Put styles where queries say: pairs of a query (a mask picture's path, "box:x0,y0,x1,y1", "point:x,y",
-        "text:words") and a style, which "NAME@0-0.5" lets act in the first half of the steps only. Later
-        regions lie over earlier ones; outside all of them the content is kept.
+        """Put styles where queries say: pairs of a query and a style.
+
+        A query is a mask picture's path, "box:x0,y0,x1,y1", "point:x,y", "text:words" or what else ``parse_query``
+        reads; the style "NAME@0-0.5" acts in the first half of the run only. Later regions lie over earlier ones;
+        outside all of them the content is kept. Raises SettingError without any region.
         """
         configuration = configured(method, settings)
         queries = [parse_query(str(where)) if isinstance(where, str | Path) else where for where, _ in regions]
-        named = [parse_span(style) if isinstance(style, str) else (style, (0.0, 1.0)) for _, style in regions]
+        named = [parse_span(style) if isinstance(style, str) else (style, WHOLE_RUN) for _, style in regions]
         chosen = [
             Region(self.style(style, configuration), query, span=span)
             for query, (style, span) in zip(queries, named, strict=True)
         ]
-        if not chosen:
-            raise SettingError("There is no region: give at least one.")
-        backbone = self.backbone
-        return configuration.stylize([as_picture(content)], chosen, backbone, seed, self.progress, self.memory)[0]
+        return configuration.stylize([as_picture(content)], chosen, self.context(seed))[0]
 
 
 def text_style(text: str, method: Method) -> Style:
-    """A style in words, which CLIP compares pictures with. Raises SettingError for methods without CLIP losses."""
-    if method.fits != Guided.fits or not text.strip():
-        raise SettingError(f"A style in words is for --method guided, as --style '{TEXT_STYLE}a sketch with crayon'.")
-    return Style(text, Guided.fits, "", "", {}, {"text": text})
+    """A style in words, which CLIP compares pictures with. Raises SettingError for methods that take none."""
+    if not method.text_styles or not text.strip():
+        others = " or ".join(methods_with("text_styles"))
+        raise SettingError(f"A style in words is for --method {others}, as --style '{TEXT_STYLE}a sketch with crayon'.")
+    return Style(text, method.style_method, "", "", {}, {"text": text})
 
 
-def imported_embeddings(file: Path, name: str, picture: Path | None, model: str) -> Style:
-    """A published InST embedding file as a style; with its ``picture`` also what ``model`` sees in that.
-
-    The file does not say which weights it belongs to: only the words' width is checked when it is used.
-    Raises StyleError for another or a hostile file, ModelError where the picture is given and the model is not here.
-    """
-    tensors = read_published_embeddings(file).tensors()
-    card: dict[str, Any] = {"imported": file.name}
-    if picture is not None:
-        opened = open_picture(picture)
-        seen = Studio(model).backbone.see(image_to_pixels(opened.image))
-        tensors |= {"embedding": seen, "picture.00": picture_tensor(kept_image(opened.image))}
-        card |= {"picture": opened.name, "sha256": opened.digest}
-    return Style(name, S2PreST.fits, model, "", tensors, card)
-
-
-def imported_lora(file: Path, name: str, prompt: str, model: str) -> Style:
-    """A LoRA file (diffusers', kohya's or the published trainer's) as a style that was fitted under ``prompt``.
-
-    Whether it fits the base model is checked when it is used. Raises StyleError for another or a hostile file.
-    """
-    return Style(name, DiffStyler.fits, model, "", read_lora(file), {"imported": file.name, "prompt": prompt})
+def check_mixes(method: Method, count: int) -> None:
+    """Raise SettingError for ``count`` styles with weights where the method cannot mix them."""
+    if count > 1 and not method.mixes:
+        others = " or ".join(methods_with("mixes"))
+        raise SettingError(f"The method {method.name} cannot mix styles: give it one, or use --method {others}.")
 
 
 def as_picture(picture: str | Path | Picture) -> Picture:
@@ -178,12 +172,12 @@ def as_picture(picture: str | Path | Picture) -> Picture:
     return picture if isinstance(picture, Picture) else open_picture(picture)
 
 
-def configured(method: str, settings: dict[str, Any]) -> Method:
-    """A method with settings. Raises SettingError for one that the method does not have."""
-    cls = method_of(method)
-    unknown = set(settings) - set(cls.__dataclass_fields__)
+def configured(method: str, settings: Mapping[str, Any]) -> Method:
+    """A method with settings, former names translated. Raises SettingError for one that the method does not have."""
+    chosen = current(Choice(method, settings))
+    cls = method_class(chosen.method)
+    known = [field.name for field in fields(cls)]
+    unknown = sorted(set(chosen.settings) - set(known))
     if unknown:
-        raise SettingError(
-            f"The method {method} has no setting '{sorted(unknown)[0]}': it has {', '.join(cls.__dataclass_fields__)}."
-        )
-    return cls(**settings)
+        raise SettingError(f"The method {chosen.method} has no setting '{unknown[0]}': it has {', '.join(known)}.")
+    return cls(**chosen.settings)

@@ -68,17 +68,17 @@ def export(
     ] = "style",
     token: Annotated[str, typer.Option(help="The word to use in prompts.", show_default="<NAME>")] = "",
 ) -> None:
-    """Write a style to a file for others."""
+    """Write a style to a file: in this program's format, or for diffusers."""
     from velatura.errors import SettingError, StyleError
-    from velatura.models.adapters import save_lora
+    from velatura.methods.s2prest.style import picture_word
+    from velatura.models.lora import save_lora
     from velatura.style.textual_inversion import save_textual_inversion
-    from velatura.style.word_map import picture_word
 
     style = _library().load(name)
     if format == "style":
         style.save(out)
     elif format == "textual-inversion":
-        word = picture_word(style.tensors)
+        word = picture_word(style)
         if word is None:
             raise StyleError(
                 f"The style '{name}' has no word for its picture: fit it on a model that has such words, with --method "
@@ -106,10 +106,10 @@ def import_style(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False,
 ) -> None:
-    """Take a style file into the library; a published pickle is read without running it."""
+    """Add a style file to the library; pickles are read without executing them."""
     from dataclasses import replace
 
-    from velatura.app.studio import imported_embeddings, imported_lora
+    from velatura.app.imports import imported_embeddings, imported_lora
     from velatura.style import Style
 
     if lora is not None:

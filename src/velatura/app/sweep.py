@@ -1,4 +1,4 @@
-"""Contents times strengths: what one call of ``velatura stylize`` makes."""
+"""Several contents at several strengths, as one call of ``velatura stylize`` makes them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from velatura.app.files import Destination, destinations
 from velatura.app.studio import Studio, configured
 from velatura.errors import SettingError
-from velatura.methods import Stylization
+from velatura.methods.base import Method, Stylization
 from velatura.picture import Picture, open_picture, save_picture
 from velatura.picture.writing import picture_format
+from velatura.registry import method_class
 
 TOGETHER = 4  # contents that are opened and stylised at a time
 LAYOUTS = ("flat", "paper")
@@ -20,7 +21,10 @@ LAYOUTS = ("flat", "paper")
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every file in the style at every strength (None: the method's own)."""
+    """Every file in the styles, or in the regions' styles, at every strength (None: the method's own).
+
+    ``styles`` are names or pictures with weights, ``regions`` pairs of a query and a style, ``settings`` the method's.
+    """
 
     files: Sequence[Path]
     styles: Mapping[str | Path, float]
@@ -33,17 +37,17 @@ class Sweep:
         return dict(self.settings) | ({} if strength is None else {"strength": strength})
 
     def destinations(self, out: Path | None, layout: str) -> list[list[Destination]]:
-        """Where results go, a list for each strength. Raises SettingError for an unknown layout."""
-        chosen = layout or ("paper" if self.method in ("s2prest", "inst") and out is None else "flat")
+        """The results' paths, a list for each strength. Raises SettingError for an unknown layout."""
+        chosen = layout or (method_class(self.method).layout if out is None else "flat")
         if chosen not in LAYOUTS:
             raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{layout}'.")
         named = [*self.styles, *(style for _, style in self.regions)]
         style = "+".join(Path(style).stem for style in named)
-        strengths = [configured(self.method, self._settings(s)).strength for s in self.strengths]
+        strengths = [_strength(configured(self.method, self._settings(s))) for s in self.strengths]
         return destinations(self.files, out, chosen, style, strengths)
 
     def check(self, targets: Sequence[Sequence[Destination]]) -> None:
-        """Raise what can be known to be wrong before the model is loaded."""
+        """Check the results' paths before the model is loaded. Raises PictureError for an unknown picture format."""
         for destination in (d for of_strength in targets for d in of_strength):
             picture_format(destination.picture)
 
@@ -62,7 +66,7 @@ class Sweep:
         sidecar: bool,
         say: Callable[[str], None],
     ) -> Iterator[Path]:
-        """Make and save the results, few at a time; yields each picture's path."""
+        """Make and save the results, ``TOGETHER`` contents at a time; yield their paths. ``say`` gets notes."""
         for first in range(0, len(self.files), TOGETHER):
             contents = [open_picture(file) for file in self.files[first : first + TOGETHER]]
             for note in (note for content in contents for note in content.notes):
@@ -73,3 +77,8 @@ class Sweep:
                     if target.edges is not None and "canny" in result.layers:
                         save_picture(result.layers["canny"], target.edges, {})
                     yield save_picture(result.picture, target.picture, result.manifest, result.alpha, sidecar)
+
+
+def _strength(method: Method) -> float:
+    """The share of the run that is taken; 1 for a method that always takes it whole."""
+    return float(getattr(method, "strength", 1.0))

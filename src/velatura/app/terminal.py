@@ -1,4 +1,4 @@
-"""Progress in a terminal: step, named numbers, time left."""
+"""Progress bars in a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ console = Console(stderr=True)
 
 
 class TerminalProgress:
-    """A bar for each loop, with the numbers it was last told; drawn on standard error."""
+    """A bar on standard error for each loop: its steps, the time left and the numbers last noted."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None

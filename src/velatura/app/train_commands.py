@@ -1,12 +1,14 @@
-"""velatura train-house: the recipe of the embedded model."""
+"""velatura train-house: train the embedded model."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from velatura.app.command import with_options
 from velatura.app.terminal import TerminalProgress
 from velatura.errors import SettingError
 
@@ -15,30 +17,40 @@ app = typer.Typer(help="Train the embedded model.", invoke_without_command=True)
 Folders = Annotated[list[Path] | None, typer.Option(help="A folder; repeatable.", show_default=False)]
 
 
-@app.callback(invoke_without_command=True)
-def train_house(
-    context: typer.Context,
-    photos: Folders = None,
-    paintings: Folders = None,
-    heldout: Folders = None,
+@dataclass(frozen=True)
+class TrainOptions:
+    """Arguments and options of ``velatura train-house``."""
+
+    context: typer.Context
+    photos: Folders = None
+    paintings: Folders = None
+    heldout: Folders = None
     out: Annotated[Path, typer.Option(help="The run's folder: shards, logs, checkpoints, the model.")] = Path(
         "runs/house"
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")] = False,
-    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 6000,
-    deeper_steps: Annotated[int, typer.Option(help="Steps of the same made deeper.")] = 8000,
-    small_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 128 px pictures.")] = 6000,
-    large_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 256 px pictures.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-) -> None:
-    """Pack (unless OUT/shards is there), train the autoencoder, then the denoiser; check; OUT/denoiser/house is it."""
-    if context.invoked_subcommand is not None:
+    )
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")] = False
+    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 6000
+    deeper_steps: Annotated[int, typer.Option(help="Steps of the same made deeper.")] = 8000
+    small_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 128 px pictures.")] = 6000
+    large_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 256 px pictures.")] = 4000
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
+
+
+@app.callback(invoke_without_command=True)
+@with_options(TrainOptions)
+def train_house(options: TrainOptions) -> None:
+    """Pack (unless OUT/shards exists), train autoencoder and denoiser, check; the model is OUT/denoiser/house."""
+    if options.context.invoked_subcommand is not None:
         return
+    from velatura.training.pack import Sources
     from velatura.training.recipe import Recipe, run_recipe
 
-    recipe = Recipe(autoencoder_steps, deeper_steps, small_steps, large_steps, seed)
-    run_recipe(photos or [], paintings or [], heldout or [], out, recipe, resume, TerminalProgress())
-    typer.echo(out / "denoiser" / "house")
+    recipe = Recipe(
+        options.autoencoder_steps, options.deeper_steps, options.small_steps, options.large_steps, options.seed
+    )
+    pictures = Sources(options.photos or [], options.paintings or [], options.heldout or [])
+    run_recipe(pictures, options.out, recipe, options.resume, TerminalProgress())
+    typer.echo(options.out / "denoiser" / "house")
 
 
 @app.command("pack")
@@ -50,12 +62,13 @@ def pack_command(
     painted_share: Annotated[float, typer.Option(help="Share of the photos that is also painted over.")] = 0.6,
     seed: Annotated[int, typer.Option(help="Seed of the choices.")] = 0,
 ) -> None:
-    """Pack pictures, captions and embeddings into shards: all that a training machine needs."""
-    from velatura.training.pack import pack
+    """Pack pictures, captions and embeddings into shards, the only input of training."""
+    from velatura.training.pack import Sources, pack
 
     if not photos or not paintings:
         raise SettingError("Packing needs --photos and --paintings, a folder each.")
-    for path in pack(photos, paintings, heldout or [], out, painted_share, seed, TerminalProgress()):
+    pictures = Sources(photos, paintings, heldout or [])
+    for path in pack(pictures, out, painted_share, seed, TerminalProgress()):
         typer.echo(path)
 
 

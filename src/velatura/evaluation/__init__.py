@@ -1,4 +1,4 @@
-"""The yardsticks: functions of two pictures, pixels (B, 3, H, W) in [-1, 1]."""
+"""Metrics of content preservation, style and leakage: functions of pictures (B, 3, H, W) in [-1, 1]."""
 
 from velatura.evaluation.content import edge_f1, lpips_hedvgg, psnr, ssim
 from velatura.evaluation.leakage import class_overlap, content_leak, outline_leak

@@ -1,4 +1,4 @@
-"""How much of the content is left."""
+"""Metrics of content preservation: how close a result stayed to its content."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.models.perceptual import hed_trunk
-from velatura.models.wheels import wheel_file
+from velatura.models.features.vgg import hed_trunk
+from velatura.models.loading.wheel_files import wheel_file
 
 # The five layers that the LPIPS heads for VGG16 were trained on (Zhang et al. 2018).
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
 
 def psnr(result: Tensor, content: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB; higher is closer, inf for equal pictures.
+    """Peak signal-to-noise ratio of pictures (B, 3, H, W) in [-1, 1], in dB; higher is closer, inf for equal pictures.
+
+    The mean over the batch.
 
     >>> import torch
     >>> round(psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2)), 2)
@@ -31,7 +33,13 @@ def psnr(result: Tensor, content: Tensor) -> float:
 
 
 def ssim(result: Tensor, content: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004), at most 1 for equal pictures."""
+    """Structural similarity (Wang et al. 2004) of pictures (B, 3, H, W) in [-1, 1]: from -1 to 1, 1 for equal pictures.
+
+    >>> import torch
+    >>> pixels = torch.linspace(-1, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)
+    >>> round(ssim(pixels, pixels), 4)
+    1.0
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     value = structural_similarity_index_measure(result.clamp(-1, 1), content.clamp(-1, 1), data_range=2.0)
@@ -41,7 +49,7 @@ def ssim(result: Tensor, content: Tensor) -> float:
 
 
 def _edges(pixels: Tensor, low: float, high: float) -> Tensor:
-    """Canny's thinned, thresholded edges (B, 1, H, W), true or false."""
+    """Canny's thinned, thresholded edges (B, 1, H, W), bool."""
     from kornia.filters import canny
 
     _, edges = canny((pixels.clamp(-1, 1).float() + 1) / 2, low_threshold=low, high_threshold=high)
@@ -50,9 +58,16 @@ def _edges(pixels: Tensor, low: float, high: float) -> Tensor:
 
 
 def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, low: float = 0.1, high: float = 0.2) -> float:
-    """F1 of the content's Canny edges in the result, an edge counting as found within ``tolerance`` pixels.
+    """F1 score of the result's Canny edges against the content's, matched within ``tolerance`` pixels.
 
-    From 0 (no edge agrees) to 1. Two pictures without any edge agree (1).
+    Pictures are (B, 3, H, W) in [-1, 1]; from 0 (no edge matches) to 1, which is also the score of two pictures without
+    edges. ``low`` and ``high`` are Canny's thresholds.
+
+    >>> import torch
+    >>> pixels = torch.zeros(1, 3, 32, 32)
+    >>> pixels[..., 16:] = 1
+    >>> edge_f1(pixels, pixels), edge_f1(pixels, -torch.ones(1, 3, 32, 32))
+    (1.0, 0.0)
     """
     found, wanted = _edges(result, low, high), _edges(content, low, high)
     if not found.any() and not wanted.any():
@@ -77,9 +92,11 @@ def _lpips_heads() -> list[Tensor]:
 
 @torch.no_grad()
 def lpips_hedvgg(result: Tensor, content: Tensor) -> float:
-    """LPIPS's linear heads over the HED-trained VGG16 trunk; 0 for equal pictures.
+    """Perceptual distance of pictures (B, 3, H, W) in [-1, 1]: LPIPS's linear heads (Zhang et al. 2018) over the
+    HED-trained VGG16 trunk; from 0, for equal pictures, upwards.
 
-    Not LPIPS: the heads were trained on ImageNet's trunk. It ranks distortions alike; its values are its own.
+    This is not LPIPS, whose heads were trained over ImageNet's trunk: it ranks distortions alike, but its values do not
+    compare with published ones.
     """
     trunk = hed_trunk()
     ours, theirs = (trunk.features(pixels.float().cpu(), LPIPS_LAYERS) for pixels in (result, content))

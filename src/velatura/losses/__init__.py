@@ -1,11 +1,11 @@
-"""What is wanted of a picture: each loss in its own file, and one line here."""
+"""Losses on a decoded x0 estimate: each in a file of its own, listed here by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from velatura.errors import SettingError
-from velatura.losses.base import Encoder, Loss, Objective, StyleStatistics, Targets, Term, View
+from velatura.losses.base import Encoder, Loss, LossInput, Objective, StyleStatistics, Targets, Term
 from velatura.losses.clip import DirectionalClip, GlobalClip, PatchClip, PatchDirectionalClip
 from velatura.losses.colour import ColourMoments
 from velatura.losses.gram import GramDistance
@@ -15,6 +15,7 @@ from velatura.losses.variation import TotalVariation
 from velatura.losses.vgg import FeatureMSE, ShallowFeatureMSE
 from velatura.losses.wasserstein import ColourWasserstein, FeatureWasserstein
 from velatura.losses.zecon import ZeCon
+from velatura.span import WHOLE_RUN, Span
 
 LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
     LumaMSE.name: LumaMSE,
@@ -34,10 +35,9 @@ LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
     OutOfRange.name: OutOfRange,
 }
 CLIP_LOSSES = frozenset({GlobalClip.name, PatchClip.name, DirectionalClip.name, PatchDirectionalClip.name})
-ALWAYS = (0.0, 1.0)
 
 
-def check_losses(weights: Mapping[str, float], spans: Mapping[str, tuple[float, float]]) -> None:
+def check_losses(weights: Mapping[str, float], spans: Mapping[str, Span]) -> None:
     """Raise SettingError for an unknown name, a negative weight, or a span that does not rise within 0..1."""
     for name in (*weights, *spans):
         if name not in LOSSES:
@@ -45,22 +45,27 @@ def check_losses(weights: Mapping[str, float], spans: Mapping[str, tuple[float, 
     for name, weight in weights.items():
         if weight < 0:
             raise SettingError(f"The weight of the loss '{name}' must not be negative, but is {weight}.")
-    for name, (first, last) in spans.items():
-        if not 0 <= first < last <= 1:
-            raise SettingError(f"The span of the loss '{name}' must lie in 0-1 and rise, not {first:g}-{last:g}.")
+    for name, span in spans.items():
+        span.check(f"the loss '{name}'")
 
 
 def make_objective(
     weights: Mapping[str, float],
     targets: Targets,
-    spans: Mapping[str, tuple[float, float]] | None = None,
+    spans: Mapping[str, Span] | None = None,
     encoder: Encoder | None = None,
     losses: Mapping[str, Callable[[Targets], Loss]] = LOSSES,
 ) -> Objective:
-    """The weighted sum of named losses; those of weight 0 are not computed. Raises what ``check_losses`` does."""
+    """The weighted sum of named losses, each in its span of the run (by default all of it).
+
+    Losses of weight 0 are not computed. ``encoder`` gives the UNet's encoder maps of latents, for the losses that need
+    them. Raises what ``check_losses`` does, and SettingError for a loss whose targets are missing.
+    """
     spans = spans or {}
     check_losses(weights, spans)
-    terms = [Term(losses[name](targets), weight, spans.get(name, ALWAYS)) for name, weight in weights.items() if weight]
+    terms = [
+        Term(losses[name](targets), weight, spans.get(name, WHOLE_RUN)) for name, weight in weights.items() if weight
+    ]
     return Objective(tuple(terms), targets.trunk, encoder)
 
 
@@ -68,11 +73,11 @@ __all__ = [
     "CLIP_LOSSES",
     "LOSSES",
     "Loss",
+    "LossInput",
     "Objective",
     "StyleStatistics",
     "Targets",
     "Term",
-    "View",
     "check_losses",
     "make_objective",
 ]

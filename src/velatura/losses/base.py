@@ -1,4 +1,4 @@
-"""The shape of a loss, what losses look at, and their sum over one picture."""
+"""The interface of a loss, the inputs and targets that losses share, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from velatura.cache import Cache
 from velatura.errors import SettingError
-from velatura.losses.eyes import Eyes, Goal
-from velatura.losses.window import Window
-from velatura.memory import Memory
-from velatura.models.perceptual import VGGTrunk
+from velatura.losses.clip_targets import ClipTargets, ImageEncoder
+from velatura.losses.crop import Crop
+from velatura.models.features.vgg import VGGTrunk
+from velatura.span import WHOLE_RUN, Span
 
 Encoder = Callable[[Tensor], tuple[Tensor, ...]]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class View:
-    """A picture as losses look at it: ``pixels`` (B, 3, H, W), about [-1, 1], named VGG16 ``features``, and the maps
-    of the diffusion UNet's encoder (``encoded``), from fine to coarse.
+class LossInput:
+    """What losses compare, of the result or of the content.
 
-    The features are those of what is in the ``window`` (None: of the whole picture).
+    ``pixels`` are (B, 3, H, W), about [-1, 1] (not clamped). ``features`` are VGG16 activations (B, C, h, w) by layer
+    name, of the pixels in ``crop`` (None: of all of them). ``encoder_maps`` are maps (B, C, h, w) of the diffusion
+    UNet's encoder, from fine to coarse. Features and maps that no loss needs are left out.
     """
 
     pixels: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    encoded: tuple[Tensor, ...] = ()
-    window: Window | None = None
+    encoder_maps: tuple[Tensor, ...] = ()
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)
 class StyleStatistics:
-    """What losses need of a style picture: Gram matrices by layer, mean colour (3,), colour factor (3, 3)."""
+    """Statistics of a style picture: Gram matrices (1, C, C) by VGG16 layer, and the mean (3,) and lower Cholesky
+    factor (3, 3) of the covariance of its RGB colours.
+    """
 
     grams: Mapping[str, Tensor]
     colour_mean: Tensor
@@ -44,49 +48,49 @@ class StyleStatistics:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a result is compared with: the content, seen; the style's ``statistics`` and ``picture`` (1, 3, h, w), which
-    a style in words has not.
+    """What losses are made from: the content, and what is known of the style.
 
-    ``eyes`` is the image encoder of the CLIP losses and ``goal`` what they lead to; ``draws`` is where whatever is
-    drawn at random in a run comes from. ``memory`` keeps what was made of the style, known by its ``identity``.
+    ``statistics`` and ``picture`` (1, 3, h, w) are None for a style in words, ``image_encoder`` and ``clip_targets``
+    where no loss needs them. ``trunk`` is the VGG16 that features come from. ``generator`` is the one source of random
+    draws during a run; ``cache`` keeps what is computed from the style, under the style's ``identity``.
     """
 
-    content: View
+    content: LossInput
     statistics: StyleStatistics | None
     picture: Tensor | None
     trunk: VGGTrunk
-    eyes: Eyes | None = None
-    goal: Goal | None = None
-    draws: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
-    memory: Memory = field(default_factory=Memory)
+    image_encoder: ImageEncoder | None = None
+    clip_targets: ClipTargets | None = None
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    cache: Cache = field(default_factory=Cache)
     identity: str = ""
 
-    def once(self, name: str, made: Callable[[torch.Generator], T]) -> T:
-        """What is ``made`` of the style, of draws that are always the same, for as long as ``memory`` keeps it."""
+    def cached(self, name: str, compute: Callable[[torch.Generator], T]) -> T:
+        """The cached result of ``compute`` for this style, computed with a generator of its own, seeded with 0."""
         shape = self.picture.shape if self.picture is not None else ()
         key = (name, self.identity, shape, self.trunk.source, str(self.content.pixels.device))
-        return self.memory.recall(key, lambda: made(torch.Generator().manual_seed(0)))
+        return self.cache.get_or_compute(key, lambda: compute(torch.Generator().manual_seed(0)))
 
-    def seeing(self) -> tuple[Eyes, Goal]:
-        """The image encoder and where it leads. Raises SettingError where there is none."""
-        if self.eyes is None or self.goal is None:
+    def clip(self) -> tuple[ImageEncoder, ClipTargets]:
+        """The image encoder and the CLIP losses' targets. Raises SettingError where there are none."""
+        if self.image_encoder is None or self.clip_targets is None:
             raise SettingError("The CLIP losses need an image encoder, and there is none here.")
-        return self.eyes, self.goal
+        return self.image_encoder, self.clip_targets
 
     def style_statistics(self, loss: str) -> StyleStatistics:
-        """The style's statistics. Raises SettingError, naming the loss, where the style is in words."""
+        """The style's statistics. Raises SettingError, naming the loss, for a style in words."""
         if self.statistics is None:
-            raise _in_words(loss)
+            raise _no_picture(loss)
         return self.statistics
 
     def style_picture(self, loss: str) -> Tensor:
-        """The style's picture. Raises SettingError, naming the loss, where the style is in words."""
+        """The style's picture (1, 3, h, w). Raises SettingError, naming the loss, for a style in words."""
         if self.picture is None:
-            raise _in_words(loss)
+            raise _no_picture(loss)
         return self.picture
 
 
-def _in_words(loss: str) -> SettingError:
+def _no_picture(loss: str) -> SettingError:
     return SettingError(
         f"The loss {loss} needs a style picture, and this style is in words: leave it out with --loss {loss}=0, or use "
         "--preset zecon."
@@ -94,67 +98,70 @@ def _in_words(loss: str) -> SettingError:
 
 
 class Loss(Protocol):
-    """A named, non-negative number about a picture, zero where nothing is left to want.
+    """A named, non-negative, differentiable measure of a result, 0 at its optimum.
 
-    ``layers`` are those of VGG16 that it looks at; ``encodes`` says whether it looks at the UNet's encoder.
+    ``layers`` are the VGG16 layers whose features it compares; ``needs_encoder_maps`` says whether it compares maps of
+    the UNet's encoder. A loss is made from ``Targets`` once for a run.
     """
 
     name: str
     layers: tuple[str, ...]
-    encodes: bool
+    needs_encoder_maps: bool
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        """The loss, a scalar, differentiable with respect to ``view``; ``content`` is the content seen the same way."""
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        """The loss, a scalar, differentiable with respect to ``result``; ``content`` has the same crop."""
         ...
 
 
 @dataclass(frozen=True)
 class Term:
-    """A loss, its weight, and the part (from, to) of the denoising, in 0..1, in which it counts."""
+    """A loss, its weight, and the span of the run in which it counts."""
 
     loss: Loss
     weight: float
-    span: tuple[float, float] = (0.0, 1.0)
+    span: Span = WHOLE_RUN
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted sum of losses that share one pass through the feature network and one through the encoder."""
+    """A weighted sum of losses that share one pass through the VGG and one through the UNet's encoder."""
 
     terms: tuple[Term, ...]
     trunk: VGGTrunk
     encoder: Encoder | None = None
 
-    def acting(self, passed: float) -> tuple[Term, ...]:
-        """The terms that count when ``passed`` (0..1) of the steps are done."""
-        return tuple(term for term in self.terms if term.span[0] <= passed <= term.span[1])
+    def acting(self, progress: float) -> tuple[Term, ...]:
+        """The terms whose span contains ``progress`` (0 to below 1)."""
+        return tuple(term for term in self.terms if term.span.contains(progress))
 
     def features(self, pixels: Tensor, terms: tuple[Term, ...]) -> dict[str, Tensor]:
-        """The VGG16 features that the losses of ``terms`` look at, in float32."""
+        """The VGG16 features of (B, 3, H, W) that the losses of ``terms`` compare, by layer, in float32."""
         layers = sorted({layer for term in terms for layer in term.loss.layers})
         found = self.trunk.features(pixels, layers) if layers else {}
         return {layer: value.float() for layer, value in found.items()}
 
-    def view(self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...], window: Window | None = None) -> View:
-        """What the losses of ``terms`` need to see, in float32."""
-        looked_at = pixels if window is None else window.of(pixels)
-        return View(pixels, self.features(looked_at, terms), self.encoded(latents, terms), window)
-
-    def encoded(self, latents: Tensor, terms: tuple[Term, ...]) -> tuple[Tensor, ...]:
-        """The maps of the UNet's encoder, in float32, where a loss of ``terms`` looks at them."""
-        if self.encoder is None or not any(term.loss.encodes for term in terms):
+    def encoder_maps(self, latents: Tensor, terms: tuple[Term, ...]) -> tuple[Tensor, ...]:
+        """The maps of the UNet's encoder for ``latents``, in float32; none where no loss of ``terms`` needs them."""
+        if self.encoder is None or not any(term.loss.needs_encoder_maps for term in terms):
             return ()
         return tuple(level.float() for level in self.encoder(latents))
 
-    def __call__(
-        self, pixels: Tensor, latents: Tensor, content: View, passed: float = 0.0
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum for (B, 3, H, W) and the latents they were decoded from; each loss's own value by name.
+    def loss_input(
+        self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...], crop: Crop | None = None
+    ) -> LossInput:
+        """The input of the losses of ``terms``, from pixels (B, 3, H, W) and the latents they were decoded from."""
+        cropped = pixels if crop is None else crop.of(pixels)
+        return LossInput(pixels, self.features(cropped, terms), self.encoder_maps(latents, terms), crop)
 
-        They are looked at through the window that the content was looked at through.
+    def __call__(
+        self, pixels: Tensor, latents: Tensor, content: LossInput, progress: float = 0.0
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum for pixels (B, 3, H, W) and the latents they were decoded from; each loss's value by name.
+
+        Features are taken in the crop of ``content``. Only terms whose span contains ``progress`` count.
         """
-        terms = self.acting(passed)
-        view = self.view(pixels, latents, terms, content.window)
-        values = {term.loss.name: term.loss(view, content) for term in terms}
+        terms = self.acting(progress)
+        result = self.loss_input(pixels, latents, terms, content.crop)
+        values = {term.loss.name: term.loss(result, content) for term in terms}
         total = sum((term.weight * values[term.loss.name] for term in terms), start=pixels.new_zeros(()))
         return torch.as_tensor(total), {name: value.item() for name, value in values.items()}

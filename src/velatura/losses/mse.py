@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from velatura.losses.base import Targets, View
+from velatura.losses.base import LossInput, Targets
 
 
 class LumaMSE:
-    """Mean squared difference of the luma (BT.601) of result and content.
+    """Mean squared difference of the luma (BT.601) of result and content, pixels in [-1, 1].
 
-    Luma only, so that keeping the drawing does not pin the content's colours (spec, guided-details 3.3).
+    Luma only, so that keeping the drawing does not keep the content's colours (spec, guided-details 3.3).
     """
 
     name = "mse"
     layers: tuple[str, ...] = ()
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
         pass
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        return (luma(view.pixels) - luma(content.pixels)).square().mean()
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        return (luma(result.pixels) - luma(content.pixels)).square().mean()
 
 
 class PixelMSE:
-    """Mean squared difference of all three colours: the poster's and ZeCon's."""
+    """Mean squared difference of the pixels of result and content in all three colours: the poster's and ZeCon's."""
 
     name = "mse_rgb"
     layers: tuple[str, ...] = ()
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
         pass
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        return (view.pixels - content.pixels).square().mean()
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        return (result.pixels - content.pixels).square().mean()
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, H, W)."""
+    """The luma (B, H, W) of RGB pixels (B, 3, H, W), by BT.601's weights."""
     weights = pixels.new_tensor([0.299, 0.587, 0.114])
     return (pixels * weights[:, None, None]).sum(1)

@@ -1,14 +1,14 @@
-"""The range loss: pixels that cannot be shown."""
+"""The range loss, which keeps pixels within [-1, 1]."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from velatura.losses.base import Targets, View
+from velatura.losses.base import LossInput, Targets
 
 
 def out_of_range(pixels: Tensor) -> Tensor:
-    """Mean squared distance of each picture's pixels (B, C, H, W) from [-1, 1]: (B,)."""
+    """The mean squared distance of each picture's pixels (B, C, H, W) from [-1, 1]: (B,)."""
     return (pixels - pixels.clamp(-1, 1)).square().mean((1, 2, 3))
 
 
@@ -17,10 +17,10 @@ class OutOfRange:
 
     name = "range"
     layers: tuple[str, ...] = ()
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
         pass
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        return out_of_range(view.pixels).mean()
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        return out_of_range(result.pixels).mean()

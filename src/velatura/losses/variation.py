@@ -1,22 +1,22 @@
-"""Total variation: how restless the pixels are."""
+"""Total variation of the pixels."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from velatura.losses.base import Targets, View
+from velatura.losses.base import LossInput, Targets
 
 
 class TotalVariation:
-    """Mean absolute difference of neighbouring pixels, horizontally and vertically."""
+    """The mean absolute difference of horizontal neighbours plus that of vertical ones (Rudin et al. 1992)."""
 
     name = "tv"
     layers: tuple[str, ...] = ()
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
         pass
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        x = view.pixels
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        x = result.pixels
         return (x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()

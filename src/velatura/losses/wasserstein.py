@@ -1,4 +1,7 @@
-"""Sliced Wasserstein distances to the style: of its colours, and of its VGG features as an alternative to Gram."""
+"""Sliced Wasserstein distances to the style: of colours, and of VGG16 features.
+
+Rabin et al. 2011 (colours), Heitz et al. 2021 (features).
+"""
 
 from __future__ import annotations
 
@@ -9,58 +12,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.losses.base import Targets, View
+from velatura.losses.base import LossInput, Targets
 from velatura.losses.gram import STYLE_LAYERS
 
 COLOUR_DIRECTIONS, FEATURE_DIRECTIONS = 32, 64
-SETS = 4  # of directions, which take turns at random: along each, the style is sorted once and not in every step
-STYLE_POINTS, POINTS = 4096, 2048  # of the style and of what is compared with it, drawn at random where there are more
+SETS = 4  # of directions, one of which each step draws: the style is sorted along them once, not in every step
+STYLE_POINTS, POINTS = 4096, 2048  # points of the style and of the result, drawn at random where there are more
 
 
 @dataclass(frozen=True)
 class Sliced:
-    """A cloud of points sorted along unit directions (K, C): (K, N)."""
+    """A point cloud's projections (K, N) on unit ``directions`` (K, C), sorted ``along`` each."""
 
     directions: Tensor
     along: Tensor
 
     @classmethod
     def of(cls, cloud: Tensor, directions: Tensor) -> Sliced:
-        """A cloud (C, N) along ``directions`` (K, C)."""
+        """The sorted projections of a cloud (C, N) on ``directions`` (K, C)."""
         return cls(directions, (directions @ cloud).sort(dim=1).values)
 
     def distance(self, cloud: Tensor) -> Tensor:
-        """Mean over the directions of the W1 distance of another cloud (C, M).
+        """The mean over the directions of the W1 distance to another cloud (C, M).
 
-        Clouds of unequal size are compared at the quantiles of the smaller (Rabin et al. 2011; Heitz et al. 2021).
+        Clouds of unequal size are compared at the quantiles of the smaller.
         """
         both = (Sliced.of(cloud, self.directions).along, self.along)
         count = min(rows.shape[1] for rows in both)
-        ours, theirs = (
+        x, y = (
             rows if rows.shape[1] == count else F.interpolate(rows[:, None], count, mode="linear")[:, 0]
             for rows in both
         )
-        return (ours - theirs).abs().mean()
+        return (x - y).abs().mean()
 
 
-def slices_of(cloud: Tensor, count: int, draws: torch.Generator) -> list[Sliced]:
-    """The cloud (C, N) along ``SETS`` sets of ``count`` directions."""
-    sets = [unit_directions(count, len(cloud), draws).to(cloud) for _ in range(SETS)]
+def slices_of(cloud: Tensor, count: int, generator: torch.Generator) -> list[Sliced]:
+    """A cloud (C, N) sorted along each of 4 random sets of ``count`` directions."""
+    sets = [unit_directions(count, len(cloud), generator).to(cloud) for _ in range(SETS)]
     return [Sliced.of(cloud, directions) for directions in sets]
 
 
-def one_of(slices: Sequence[Sliced], draws: torch.Generator) -> Sliced:
-    """Any of them."""
-    return slices[int(torch.randint(len(slices), (1,), generator=draws))]
+def draw_one(slices: Sequence[Sliced], generator: torch.Generator) -> Sliced:
+    """One of ``slices`` at random."""
+    return slices[int(torch.randint(len(slices), (1,), generator=generator))]
 
 
 def unit_directions(count: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Uniform on the sphere: (count, channels)."""
+    """Unit vectors (count, channels), uniform on the sphere."""
     return F.normalize(torch.randn(count, channels, generator=generator), dim=1)
 
 
-def points_of(maps: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """The columns (C, N) of the first of the maps (B, C, H, W), at most ``most`` of them."""
+def draw_points(maps: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """The columns (C, N) of the first of ``maps`` (B, C, H, W); ``most`` of them at random where there are more."""
     columns = maps[0].flatten(1).float()
     if columns.shape[1] <= most:
         return columns
@@ -68,48 +71,54 @@ def points_of(maps: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 class ColourWasserstein:
-    """Sliced W1 of the pixels' RGB colours: the whole palette, not only its moments."""
+    """Sliced W1 distance of the pixels' RGB colours in [-1, 1]: of their distribution, not only its moments."""
 
     name = "palette"
     layers: tuple[str, ...] = ()
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
-        self.draws = targets.draws
+        self.generator = targets.generator
         picture = targets.style_picture(self.name)
-        self.wanted = targets.once(
-            self.name, lambda draws: slices_of(points_of(picture, STYLE_POINTS, draws), COLOUR_DIRECTIONS, draws)
-        )
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        return one_of(self.wanted, self.draws).distance(points_of(view.pixels, POINTS, self.draws))
+        def sliced(generator: torch.Generator) -> list[Sliced]:
+            return slices_of(draw_points(picture, STYLE_POINTS, generator), COLOUR_DIRECTIONS, generator)
+
+        self.style = targets.cached(self.name, sliced)
+
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        return draw_one(self.style, self.generator).distance(draw_points(result.pixels, POINTS, self.generator))
 
 
 class FeatureWasserstein:
-    """Sliced W1 of VGG16 columns, over each layer's own spread, averaged over the Gram loss's layers."""
+    """Sliced W1 distance of VGG16 feature columns, divided by the style's standard deviation in each layer.
+
+    The mean over the layers of the Gram loss.
+    """
 
     name = "texture"
     layers: tuple[str, ...] = STYLE_LAYERS
-    encodes = False
+    needs_encoder_maps = False
 
     def __init__(self, targets: Targets) -> None:
-        self.draws = targets.draws
+        self.generator = targets.generator
         picture = targets.style_picture(self.name)
 
         @torch.no_grad()
-        def sliced(draws: torch.Generator) -> dict[str, tuple[list[Sliced], Tensor]]:
+        def sliced(generator: torch.Generator) -> dict[str, tuple[list[Sliced], Tensor]]:
             features = targets.trunk.features(picture, self.layers)
-            clouds = {layer: points_of(value, STYLE_POINTS, draws) for layer, value in features.items()}
+            clouds = {layer: draw_points(value, STYLE_POINTS, generator) for layer, value in features.items()}
             return {
-                layer: (slices_of(cloud, FEATURE_DIRECTIONS, draws), cloud.std().clamp(min=1e-6))
+                layer: (slices_of(cloud, FEATURE_DIRECTIONS, generator), cloud.std().clamp(min=1e-6))
                 for layer, cloud in clouds.items()
             }
 
-        self.wanted = targets.once(self.name, sliced)
+        self.style = targets.cached(self.name, sliced)
 
-    def __call__(self, view: View, content: View) -> Tensor:
-        distances = [
-            one_of(slices, self.draws).distance(points_of(view.features[layer], POINTS, self.draws)) / spread
-            for layer, (slices, spread) in self.wanted.items()
-        ]
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        distances = []
+        for layer, (slices, deviation) in self.style.items():
+            style = draw_one(slices, self.generator)
+            points = draw_points(result.features[layer], POINTS, self.generator)
+            distances.append(style.distance(points) / deviation)
         return torch.stack(distances).mean()

@@ -1,33 +1,35 @@
-"""What every method offers and returns."""
+"""The shell of a method: it sizes, batches and composes; a method fits (``fit``) and runs (``_run``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
-from velatura.memory import Memory
-from velatura.models.advice import Advice
+from velatura.errors import ModelError, SettingError
+from velatura.methods.context import RunContext
 from velatura.models.backbone import Backbone
-from velatura.picture import Picture
-from velatura.progress import Progress
-from velatura.regions import Region
+from velatura.models.recommended import RecommendedSettings
+from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
+from velatura.regions import Placement, Region
 from velatura.style import Style
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
+Size = tuple[int, int]
 Setting = TypeVar("Setting", bound=float | str)
-Settings = TypeVar("Settings", bound="DataclassInstance")
+M = TypeVar("M", bound="Method")
 
 
 @dataclass(frozen=True)
 class Stylization:
-    """A result: the ``picture`` at the content's size, pictures made on the way by name, numbers, manifest."""
+    """A result: the ``picture`` at the content's size, intermediate pictures (``layers``) by name, ``scores``, and the
+    ``manifest`` with all that is needed to make it again.
+    """
 
     picture: Image.Image
     alpha: Image.Image | None
@@ -36,90 +38,188 @@ class Stylization:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Method(Protocol):
-    """Settings of one method; frozen."""
+@dataclass(frozen=True, eq=False)
+class WorkingPicture:
+    """A content as a method works on it: at the working size (width, height), with the regions placed in it."""
+
+    picture: Picture
+    size: Size
+    placement: Placement
+
+    def pixels(self) -> Tensor:
+        """(1, 3, H, W) in [-1, 1] at the working size."""
+        return image_to_pixels(self.picture.image, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a method's run makes of one content: pixels (1, 3, H, W), layers, scores, and entries of the manifest."""
+
+    pixels: Tensor
+    layers: Mapping[str, Image.Image] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Settings of one method; frozen. What a method can do it declares in its class variables.
+
+    ``style_method`` names the method whose fitted styles it takes. ``regions`` says whether it takes regions,
+    ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``batch`` how many contents of one size share its passes, ``layout`` where
+    the command line puts results ("flat" or "paper"), ``presets`` are named settings.
+    """
+
+    name: ClassVar[str]
+    style_method: ClassVar[str]
+    regions: ClassVar[bool] = False
+    text_styles: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    batch: ClassVar[int] = 1
+    layout: ClassVar[str] = "flat"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    renamed: ClassVar[Mapping[str, str]] = {}  # settings by their former names, for one version
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by setting, by their former names
 
     @property
-    def name(self) -> str:
-        """What the method is called on the command line."""
-        ...
-
-    @property
-    def strength(self) -> float:
-        """0 (the content itself) to 1."""
-        ...
-
-    @property
-    def fits(self) -> str:
-        """The method whose styles it uses."""
-        ...
-
-    @property
-    def fitted_by(self) -> Mapping[str, Any]:
+    def fit_settings(self) -> Mapping[str, Any]:
         """The settings that a fit depends on."""
-        ...
+        return {}
 
+    def resolved(self: M, backbone: Backbone) -> M:
+        """The settings with the model's recommendations, or the paper's values, where nothing was set."""
+        return self
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError for a model that the method cannot run on."""
+        return None
+
+    @abstractmethod
     def fit(
         self,
         picture: Picture,
-        backbone: Backbone,
         name: str,
-        progress: Progress,
+        context: RunContext[Backbone],
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
         """Learn a style from one picture, white in ``mask`` where it counts; resumed from ``checkpoint``."""
-        ...
+
+    @abstractmethod
+    def _run(self, contents: Sequence[WorkingPicture], context: RunContext[Any]) -> list[RunResult]:
+        """Stylise contents of one working size; their placements hold the styles."""
+
+    def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
+        """One style from several with weights. Raises SettingError where the method cannot mix, and for bad weights."""
+        if len(styles) != 1:
+            raise SettingError(f"The method {self.name} cannot mix styles: give it one.")
+        ((style, weight),) = styles
+        if weight <= 0:
+            raise SettingError(f"The weight of the style {style.name} must be more than 0, not {weight:g}.")
+        return style
+
+    def working_size(self, size: Size, backbone: Backbone) -> Size:
+        """The size (width, height) at which a content of ``size`` is worked on."""
+        asked = int(getattr(self, "size", 0))
+        return plan_size(size, asked or backbone.native_size, backbone.multiple).working
+
+    def place(self, regions: Sequence[Region], content: Picture) -> Placement:
+        """The regions' masks in a content."""
+        return Placement.of(regions, content)
 
     def stylize(
-        self,
-        contents: Sequence[Picture],
-        regions: Sequence[Region],
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
+        self, contents: Sequence[Picture], regions: Sequence[Region], context: RunContext[Backbone]
     ) -> list[Stylization]:
-        """Put every region's style on contents; what ``memory`` holds already is not computed again."""
-        ...
+        """Put the regions' styles on contents; where no region is, the content's own bytes stay.
+
+        Contents of one working size run together, at most ``batch`` at a time. Raises StyleError for a style of another
+        method or model, SettingError for regions where the method takes none, ModelError for an unsuitable model.
+        """
+        method = self.resolved(context.backbone)
+        method.check_backbone(context.backbone)
+        method._check_regions(regions, context.backbone)
+        results: dict[int, Stylization] = {}
+        for size, indices in method._batches(contents, context.backbone):
+            working = [WorkingPicture(contents[i], size, method.place(regions, contents[i])) for i in indices]
+            before = context.backbone.evaluations
+            runs = method._run(working, context)
+            evaluations = (context.backbone.evaluations - before) / len(working)
+            for index, content, run in zip(indices, working, runs, strict=True):
+                results[index] = method._stylization(content, run, evaluations, context)
+        return [results[index] for index in range(len(contents))]
+
+    def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
+        if not regions:
+            raise SettingError("There is no region: give at least one.")
+        if not self.regions and (len(regions) != 1 or not regions[0].is_whole):
+            raise SettingError(f"The method {self.name} has no regions yet: give it one style for the whole picture.")
+        for region in regions:
+            region.style.check(self.style_method, backbone.fingerprint, backbone.name)
+
+    def _batches(self, contents: Sequence[Picture], backbone: Backbone) -> Iterator[tuple[Size, list[int]]]:
+        """Indices of contents by working size, at most ``batch`` of them at a time."""
+        by_size: dict[Size, list[int]] = {}
+        for index, content in enumerate(contents):
+            by_size.setdefault(self.working_size(content.size, backbone), []).append(index)
+        for size, indices in by_size.items():
+            for first in range(0, len(indices), self.batch):
+                yield size, indices[first : first + self.batch]
+
+    def _stylization(
+        self, content: WorkingPicture, run: RunResult, evaluations: float, context: RunContext[Backbone]
+    ) -> Stylization:
+        """The picture at the content's size, over the content where regions leave some of it, and its manifest."""
+        picture, placement = self.to_image(run.pixels, content.picture.size), content.placement
+        layers = dict(run.layers)
+        if not all(region.is_whole for region in placement.regions):
+            picture = placement.paste(picture, content.picture.image)
+            layers |= placement.layers()
+        manifest = {**self._manifest(content, context), **run.manifest}
+        scores = {**run.scores, "unet_evaluations": evaluations}
+        return Stylization(picture, content.picture.alpha, layers, scores, manifest)
+
+    def to_image(self, pixels: Tensor, size: Size) -> Image.Image:
+        """Pixels (1, 3, H, W) as a picture of ``size`` (width, height)."""
+        return pixels_to_image(pixels, size)
+
+    def _manifest(self, content: WorkingPicture, context: RunContext[Backbone]) -> dict[str, Any]:
+        style = content.placement.regions[0].style
+        return {
+            "method": self.name,
+            "model": context.backbone.name,
+            "model_fingerprint": context.backbone.fingerprint,
+            "settings": asdict(self),
+            "seed": context.seed,
+            "working_size": list(content.size),
+            "content": {"name": content.picture.name, "sha256": content.picture.digest},
+            "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
+            "regions": [region.description() for region in content.placement.regions],
+            "versions": versions(),
+        }
 
 
-def advised(asked: Setting, setting: str, published: Setting, advice: Advice) -> Setting:
-    """What was ``asked`` for; where that is 0 or empty what the model's folder advises, or what is ``published``."""
-    return asked or type(published)(advice.get(setting, published))
+def recommended(asked: Setting, name: str, published: Setting, settings: RecommendedSettings) -> Setting:
+    """``asked``; where that is 0 or empty, what the model recommends for ``name``, or the ``published`` value."""
+    return asked or type(published)(settings.get(name, published))
 
 
-def settled_by(settings: Settings, published: Mapping[str, float | str], advice: Advice) -> Settings:
-    """``settings`` with what is ``advised`` for each of the ``published``."""
-    settled: dict[str, Any] = {
-        name: advised(getattr(settings, name), name, value, advice) for name, value in published.items()
+def with_recommended(method: M, published: Mapping[str, float | str], settings: RecommendedSettings) -> M:
+    """A method whose empty settings are the model's recommendations or the ``published`` values."""
+    chosen: dict[str, Any] = {
+        name: recommended(getattr(method, name), name, value, settings) for name, value in published.items()
     }
-    return replace(settings, **settled)
+    return replace(method, **chosen)
+
+
+def require(backbone: Backbone, capability: type[Any], method: str, what: str) -> None:
+    """Raise ModelError unless the model has a ``capability``, one of the protocols of ``models.backbone``."""
+    if not isinstance(backbone, capability):
+        raise ModelError(
+            f"The model {backbone.name} has no {what}, which --method {method} needs: use another model, or --method "
+            "guided."
+        )
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides about the numbers, for manifests and cards."""
+    """Versions of the packages that decide about the numbers, for manifests and cards."""
     return {name: metadata.version(name) for name in ("velatura", "torch", "diffusers", "transformers")}
-
-
-def manifest_of(
-    method: str,
-    settings: Mapping[str, Any],
-    content: Picture,
-    style: Style,
-    backbone: Backbone,
-    seed: int,
-    working: tuple[int, int],
-) -> dict[str, Any]:
-    """All that is needed to make a result again."""
-    return {
-        "method": method,
-        "model": backbone.name,
-        "model_fingerprint": backbone.fingerprint,
-        "settings": dict(settings),
-        "seed": seed,
-        "working_size": list(working),
-        "content": {"name": content.name, "sha256": content.digest},
-        "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
-        "versions": versions(),
-    }

@@ -1,1 +1,1 @@
-"""Pretrained networks behind small faces."""
+"""Pretrained networks: diffusion backbones, image encoders, feature extractors, and how they are loaded."""

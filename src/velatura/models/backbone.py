@@ -1,22 +1,29 @@
-"""What every method asks of a pretrained diffusion model, whatever stands behind it."""
+"""What methods ask of a pretrained diffusion model.
+
+``Backbone`` is what every model has. What only some have are the small protocols below it; a method asks for them once,
+with ``isinstance``, before it runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from velatura.models.advice import Advice
+from velatura.models.noise_schedule import NoiseSchedule
+from velatura.models.recommended import RecommendedSettings
 
 PLACEHOLDER = "*"
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What the UNet attends to: text ``states`` (B, L, W) and ``extra`` conditioning (SDXL's, by name)."""
+class Conditioning:
+    """What the denoising network attends to: text ``states`` (B, L, W), and ``extra`` tensors (B, …) by name
+    (SDXL's pooled text and sizes, class numbers).
+    """
 
     states: Tensor
     extra: dict[str, Tensor] = field(default_factory=dict)
@@ -24,91 +31,123 @@ class Condition:
     def __len__(self) -> int:
         return len(self.states)
 
-    def expanded(self, count: int) -> Condition:
-        """The same condition for ``count`` pictures; one condition is repeated, ``count`` ones are kept."""
+    def expanded(self, count: int) -> Conditioning:
+        """The conditioning of ``count`` pictures: one row is repeated, ``count`` rows stay as they are."""
         if len(self) == count:
             return self
-        return Condition(
+        return Conditioning(
             self.states.expand(count, -1, -1),
-            {name: value.expand(count, -1) for name, value in self.extra.items()},
+            {name: value.expand(count, *value.shape[1:]) for name, value in self.extra.items()},
         )
 
-    def says(self, other: Condition) -> bool:
-        """Whether it is the same as ``other``, number for number."""
-        ours, theirs = ({"": condition.states, **condition.extra} for condition in (self, other))
+    def equals(self, other: Conditioning) -> bool:
+        """Whether all tensors are equal to those of ``other``."""
+        ours, theirs = ({"": each.states, **each.extra} for each in (self, other))
         return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
     @staticmethod
-    def joined(conditions: Sequence[Condition]) -> Condition:
-        """One batch of several conditions."""
-        extra = {name: torch.cat([c.extra[name] for c in conditions]) for name in conditions[0].extra}
-        return Condition(torch.cat([c.states for c in conditions]), extra)
+    def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
+        """One batch of several conditionings."""
+        extra = {name: torch.cat([part.extra[name] for part in parts]) for name in parts[0].extra}
+        return Conditioning(torch.cat([part.states for part in parts]), extra)
 
     @staticmethod
-    def mixed(conditions: Sequence[Condition], shares: Sequence[float]) -> Condition:
-        """The weighted sum of conditions of one shape."""
-        pairs = list(zip(conditions, shares, strict=True))
-        extra = {name: torch.stack([s * c.extra[name] for c, s in pairs]).sum(0) for name in conditions[0].extra}
-        return Condition(torch.stack([s * c.states for c, s in pairs]).sum(0), extra)
+    def weighted_sum(parts: Sequence[Conditioning], weights: Sequence[float]) -> Conditioning:
+        """The weighted sum of conditionings of one shape."""
+        pairs = list(zip(parts, weights, strict=True))
+        extra = {name: torch.stack([w * part.extra[name] for part, w in pairs]).sum(0) for name in parts[0].extra}
+        return Conditioning(torch.stack([w * part.states for part, w in pairs]).sum(0), extra)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The ``noise`` (B, C, h, w) that a model finds in latents and, where it learned one, the logits v in [-1, 1] of
+    its ``variance`` (Nichol & Dhariwal 2021, eq. 15).
+    """
+
+    noise: Tensor
+    variance: Tensor | None = None
 
 
 class Backbone(Protocol):
-    """A frozen diffusion model. Pixels are (B, 3, H, W) in [-1, 1], sides multiples of ``multiple``."""
+    """A frozen diffusion model. Pixels are (B, 3, H, W) in [-1, 1], their sides multiples of ``multiple``."""
 
     name: str
     fingerprint: str
     multiple: int
     factor: int  # pixels per latent cell and side
     latent_channels: int
-    native_size: int
+    native_size: int  # side in pixels of the pictures that it was trained on
     device: torch.device
     dtype: torch.dtype
-    scheduler: Any
-    advised: Advice  # what its folder advises: see ``advice``
+    schedule: NoiseSchedule
+    recommended_settings: RecommendedSettings
     evaluations: int  # of the denoising network so far, one for each picture in a batch
 
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """abar_t, (number of training timesteps,), float64."""
-        ...
-
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Scaled latents (B, C, H/f, W/f): the posterior's mean, or its sample with ``noise``; differentiable."""
+        """Scaled latents (B, C, H/factor, W/factor): the posterior's mean, or its sample with ``noise``;
+        differentiable.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels of scaled latents, not clamped; differentiable."""
         ...
 
-    def predict(self, latents: Tensor, timestep: int | Tensor, condition: Condition) -> Tensor:
-        """The noise in ``latents`` at a training timestep, whatever the network itself predicts."""
+    def predict(self, latents: Tensor, timestep: int | Tensor, conditioning: Conditioning) -> Prediction:
+        """The noise in ``latents`` at a training timestep, whatever the network itself predicts; differentiable."""
         ...
 
-    def encoded(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """Maps (B, C, h, w) of the denoising network's own encoder for clean latents, fine to coarse."""
+    def unconditional(self) -> Conditioning:
+        """The conditioning (one row) without any prompt."""
         ...
 
-    def text(self, prompts: Sequence[str], words: Tensor | None = None) -> Condition:
-        """The condition of prompts; ``words`` (B, n, W) stand in for "*" where it occurs."""
-        ...
 
-    def see(self, pixels: Tensor) -> Tensor:
-        """Picture embeddings (B, E)."""
-        ...
+@runtime_checkable
+class TextConditioned(Protocol):
+    """A model that takes a prompt."""
 
-    @property
-    def word_width(self) -> int:
-        """Length of a token embedding."""
+    def encode_prompt(self, prompts: Sequence[str], words: Tensor | None = None) -> Conditioning:
+        """The conditioning of prompts; token embeddings ``words`` (B, n, W) replace "*" where it occurs."""
         ...
 
     def token_embedding(self, text: str) -> Tensor:
-        """The embedding (width,) of a text's first token."""
+        """The embedding (W,) of a text's first token."""
         ...
 
-    def word_of(self, embeddings: Tensor) -> Tensor | None:
-        """The token vectors (B, n, W) of picture embeddings where such a map was learned, linear in them."""
+    def word_width(self) -> int:
+        """The length W of a token embedding."""
         ...
 
-    def style_word(self, pixels: Tensor) -> Tensor | None:
-        """Token vectors (1, n, W) that say how a picture (1, 3, H, W) looks; None where none were learned."""
+
+@runtime_checkable
+class ImageConditioned(Protocol):
+    """A model with an image encoder whose embeddings can become words."""
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Image embeddings (B, E)."""
+        ...
+
+
+@runtime_checkable
+class PictureWords(Protocol):
+    """A model that has learned to read a picture as a word of its prompt."""
+
+    def word_of_embedding(self, embeddings: Tensor) -> Tensor:
+        """Token embeddings (B, n, W) of image embeddings (B, E); a linear map."""
+        ...
+
+    def style_word(self, pixels: Tensor) -> Tensor:
+        """Token embeddings (1, n, W) that describe the style of a picture (1, 3, H, W)."""
+        ...
+
+
+@runtime_checkable
+class HasUNet(Protocol):
+    """A model whose denoising network is a diffusers UNet, so that LoRA and attention control work on it."""
+
+    unet: Any
+
+    def encoder_maps(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps (B, C, h, w) of the UNet's encoder for clean latents, from fine to coarse; differentiable."""
         ...

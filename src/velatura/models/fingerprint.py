@@ -1,4 +1,4 @@
-"""A short name for a network's weights."""
+"""A short hash of a network's weights, to tell base models apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def fingerprint(network: Any) -> str:
-    """A short hash that tells base models apart: of every weight's name, shape and first signs.
+    """16 hex digits of the SHA-256 of every weight's name, shape and the signs of its first 64 values.
 
     Signs, because they are the same in every number format.
     """

@@ -1,4 +1,4 @@
-"""Pixels in and out."""
+"""Reading and writing pictures, their working sizes, tensors and colours."""
 
 from velatura.picture.metadata import read_manifest
 from velatura.picture.reading import Picture, open_picture

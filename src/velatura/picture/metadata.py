@@ -1,4 +1,4 @@
-"""The manifest inside a picture file: all that is needed to make the picture again, as JSON."""
+"""The manifest in a picture file's metadata: JSON with all that is needed to make the picture again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def embedding_options(format_name: str, manifest: Mapping[str, Any]) -> dict[str
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest of a picture that this program wrote. Raises PictureError where there is none."""
+    """The manifest in a picture file that this program wrote. Raises PictureError where there is none."""
     try:
         with Image.open(path) as image:
             text = image.info.get(KEY) or image.getexif().get(ExifTags.Base.ImageDescription, "")

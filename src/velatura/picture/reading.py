@@ -1,4 +1,4 @@
-"""Opening pictures of every common kind as upright sRGB, with their transparency kept aside."""
+"""Opening picture files as upright 8-bit sRGB, with their alpha channel kept apart."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MAX_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the program sees it: ``image`` is upright RGB in sRGB; ``alpha`` its transparency, if any.
+    """An opened picture: ``image`` is upright RGB in sRGB, ``alpha`` its 8-bit alpha channel where not all is opaque.
 
-    ``name`` is the file's stem, ``digest`` the SHA-256 of the file, ``notes`` what a user should know.
+    ``name`` is the file's stem, ``digest`` the SHA-256 of the file, ``notes`` are sentences to show the user.
     """
 
     image: Image.Image
@@ -40,7 +40,7 @@ class Picture:
 
     @staticmethod
     def of(image: Image.Image, name: str = "picture") -> Picture:
-        """A Picture of an image in memory; its digest is that of its size and pixels."""
+        """A Picture of an image in memory; its digest is the SHA-256 of its size and pixels."""
         rgb, alpha = _split_alpha(image)
         content = repr(rgb.size).encode() + rgb.tobytes() + (alpha.tobytes() if alpha else b"")
         return Picture(rgb, alpha, name, hashlib.sha256(content).hexdigest())
@@ -48,7 +48,7 @@ class Picture:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises while reading into one sentence."""
+    """Turn what Pillow raises while reading into a PictureError."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -63,8 +63,8 @@ def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Open a JPEG, PNG, WebP, TIFF or AVIF file of at most ``max_pixels`` pixels.
 
     EXIF orientation is applied, an ICC profile converted to sRGB, gray, palette, CMYK and 16-bit data brought
-    to 8-bit RGB; of an animation the first frame is taken (said in ``notes``).
-    Raises PictureError for what is missing, empty, no picture, damaged, cut short or too large.
+    to 8-bit RGB; of an animation the first frame is taken (with a note).
+    Raises PictureError for a file that is missing, empty, no picture, damaged, cut short or too large.
     """
     path = Path(path)
     data = _read(path)
@@ -112,7 +112,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Convert by the embedded profile where it fits the data; a profile that does not is ignored."""
+    """Convert from the embedded ICC profile to sRGB; a profile that does not fit the data is ignored."""
     if not icc or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
         return image
     try:

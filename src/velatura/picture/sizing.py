@@ -1,4 +1,4 @@
-"""The working size of a picture, and the way back to its own."""
+"""The size at which a picture is worked on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_SIDE = 64
 
 @dataclass(frozen=True)
 class Sizing:
-    """``original`` and ``working`` are (width, height); ``working`` has sides a backbone can take."""
+    """A picture's ``original`` and ``working`` size, (width, height); a backbone can take the latter's sides."""
 
     original: tuple[int, int]
     working: tuple[int, int]
@@ -24,7 +24,7 @@ def check_size(size: int) -> None:
 
 
 def plan_size(original: tuple[int, int], short_side: int, multiple: int, max_long_side: int = 4096) -> Sizing:
-    """Scale so that the short side is about ``short_side`` and both sides are multiples of ``multiple``.
+    """The working size whose short side is about ``short_side`` and whose sides are multiples of ``multiple``.
 
     The aspect ratio is kept to the nearest multiple; a long side over ``max_long_side`` shrinks both.
     Raises SettingError for a size below 64.

@@ -1,4 +1,4 @@
-"""Between PIL images and the tensors that networks see."""
+"""Conversion between PIL images and tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def image_to_pixels(image: Image.Image, size: tuple[int, int] | None = None) -> Tensor:
-    """RGB image, scaled to ``size`` (width, height) if given, as (1, 3, H, W) float in [-1, 1]."""
+    """An image, scaled to ``size`` (width, height) if given, as RGB (1, 3, H, W), float in [-1, 1]."""
     rgb = image.convert("RGB")
     if size is not None and size != rgb.size:
         rgb = rgb.resize(size, Image.Resampling.LANCZOS)
@@ -17,7 +17,7 @@ def image_to_pixels(image: Image.Image, size: tuple[int, int] | None = None) -> 
 
 
 def pixels_to_image(pixels: Tensor, size: tuple[int, int] | None = None) -> Image.Image:
-    """(1, 3, H, W) in [-1, 1] (clamped, rounded) to an RGB image, scaled to ``size`` (width, height) if given."""
+    """(1, 3, H, W) in [-1, 1], clamped and rounded, as an RGB image, scaled to ``size`` (width, height) if given."""
     scaled = ((pixels.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
     image = Image.fromarray(scaled[0].permute(1, 2, 0).contiguous().numpy())
     if size is not None and size != image.size:
@@ -26,5 +26,5 @@ def pixels_to_image(pixels: Tensor, size: tuple[int, int] | None = None) -> Imag
 
 
 def covering(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of an image scaled to cover ``size`` (width, height), its proportions kept."""
+    """The image scaled to cover ``size`` (width, height) and cropped to its centre."""
     return ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Writing pictures: whole or not at all."""
+"""Writing picture files, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ QUALITY: Mapping[str, Mapping[str, Any]] = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place if the block ends well and is removed otherwise."""
+    """A temporary path that replaces ``path`` when the block succeeds and is removed when it raises.
+
+    Raises PictureError where ``path`` cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -58,7 +61,7 @@ def _umask() -> int:
 
 
 def picture_format(path: Path) -> str:
-    """Pillow's name of the format that ``path``'s ending stands for. Raises PictureError for others."""
+    """Pillow's name of the format of ``path``'s suffix. Raises PictureError for an unknown suffix."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:

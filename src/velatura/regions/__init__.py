@@ -1,6 +1,7 @@
-"""Where a style goes: soft masks and the queries that yield them."""
+"""Regions: soft masks, the queries that find them in a picture, and their placement."""
 
+from velatura.regions.placement import Placement
 from velatura.regions.query import Query, parse_query
-from velatura.regions.region import Region, latent_shares, whole_style
+from velatura.regions.region import Region
 
-__all__ = ["Query", "Region", "latent_shares", "parse_query", "whole_style"]
+__all__ = ["Placement", "Query", "Region", "parse_query"]

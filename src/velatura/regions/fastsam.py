@@ -1,7 +1,7 @@
-"""Cutting things out with FastSAM (Zhao et al. 2023), DiffStyler's choice, through ultralytics.
+"""Segmentation from a box, points or a text with FastSAM (Zhao et al. 2023), which DiffStyler used, from ultralytics.
 
-An extra (``pip install 'velatura[fastsam]'``) because ultralytics and its weights are under the AGPL-3.0. It fetches
-its weights itself and unpickles them, so it is never used unless asked for.
+An extra (``pip install 'velatura[fastsam]'``) because ultralytics and its weights are under the AGPL-3.0. ultralytics
+fetches and unpickles the weights itself, so this is only used when the user asks for it.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def _fastsam() -> Any:
 
 
 def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:
-    """What stands inside ``box`` (x0, y0, x1, y1 in pixels)."""
+    """The object in ``box`` (x0, y0, x1, y1 in pixels), (H, W) in {0, 1}."""
     return _found(image, "in the box", bboxes=[list(box)])
 
 
 def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
-    """What the ``points`` (x, y in pixels) lie on."""
+    """The objects under ``points`` (x, y in pixels), (H, W) in {0, 1}."""
     return _found(image, "at the points", points=[list(point) for point in points], labels=[1] * len(points))
 
 
 def text_mask(image: Image.Image, text: str) -> Mask:
-    """What ``text`` names, as CLIP sees FastSAM's segments."""
+    """The segments that ``text`` names by CLIP similarity, (H, W) in {0, 1}."""
     return _found(image, f"like '{text}'", texts=text)
 
 

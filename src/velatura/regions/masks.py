@@ -1,4 +1,4 @@
-"""Soft masks (H, W), float32 in [0, 1], and what is done to them."""
+"""Soft masks (H, W), float32 in [0, 1], and operations on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Mask = NDArray[np.float32]
 
 
 def mask_of_image(image: Image.Image, size: tuple[int, int]) -> Mask:
-    """A gray or colour picture as a mask, white is 1, scaled to ``size`` (width, height)."""
+    """A picture's luma as a mask, white is 1, scaled to ``size`` (width, height)."""
     gray = image.convert("L")
     if gray.size != size:
         gray = gray.resize(size, Image.Resampling.BOX if gray.width > size[0] else Image.Resampling.BILINEAR)
@@ -22,12 +22,12 @@ def mask_of_image(image: Image.Image, size: tuple[int, int]) -> Mask:
 
 
 def image_of_mask(mask: Mask) -> Image.Image:
-    """A mask as a gray picture."""
+    """A mask as an 8-bit gray picture."""
     return Image.fromarray((mask.clip(0, 1) * 255).round().astype(np.uint8))
 
 
 def polygon_mask(size: tuple[int, int], corners: Sequence[tuple[float, float]]) -> Mask:
-    """What lies within ``corners`` (x, y in pixels) of a picture of ``size``; parts outside it are cut off.
+    """The inside of the polygon ``corners`` (x, y in pixels) in a picture of ``size`` (width, height).
 
     Raises SettingError for fewer than three corners.
     """
@@ -39,7 +39,7 @@ def polygon_mask(size: tuple[int, int], corners: Sequence[tuple[float, float]]) 
 
 
 def grown(mask: Mask, pixels: int) -> Mask:
-    """The mask grown by ``pixels`` all around, or shrunk by as many where negative."""
+    """The mask dilated by a disc of radius ``pixels``, or eroded where negative."""
     import cv2
 
     if pixels == 0:
@@ -50,7 +50,7 @@ def grown(mask: Mask, pixels: int) -> Mask:
 
 
 def feathered(mask: Mask, pixels: float) -> Mask:
-    """The mask with edges softened over about ``pixels`` to each side (a Gaussian of half that deviation)."""
+    """The mask blurred by a Gaussian of deviation ``pixels / 2``: edges soften over ``pixels`` to each side."""
     import cv2
 
     if pixels <= 0:
@@ -59,17 +59,17 @@ def feathered(mask: Mask, pixels: float) -> Mask:
 
 
 def united(masks: list[Mask]) -> Mask:
-    """Where any of the masks is."""
+    """The union (maximum) of masks."""
     return np.asarray(np.maximum.reduce(masks), dtype=np.float32)
 
 
 def without(mask: Mask, other: Mask) -> Mask:
-    """The mask where the other is not."""
+    """The mask times one minus the other."""
     return np.asarray(mask * (1 - other), dtype=np.float32)
 
 
 def over(stylised: Image.Image, content: Image.Image, cover: Mask) -> Image.Image:
-    """The stylised picture over the content; where ``cover`` is 0 the content's bytes themselves."""
+    """The stylised picture blended over the content by ``cover``; where that is 0, exactly the content's pixels."""
     ours, theirs = (np.asarray(image.convert("RGB"), dtype=np.float32) for image in (stylised, content))
     mixed = ours * cover[..., None] + theirs * (1 - cover[..., None])
     return Image.fromarray(np.where(cover[..., None] == 0, theirs, mixed).round().clip(0, 255).astype(np.uint8))

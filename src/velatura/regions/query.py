@@ -1,4 +1,4 @@
-"""What a user writes to say where: a picture's path, box:…, point:…, text:…, segment:…"""
+"""Queries that find a mask in a picture, and the syntax for them: box:…, point:…, text:… and so on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from velatura.regions.masks import Mask, mask_of_image, polygon_mask
 
 
 class Query(Protocol):
-    """Anything that finds a mask in a picture."""
+    """A function from a picture to a mask."""
 
     def __call__(self, picture: Picture) -> Mask:
         """(H, W) in [0, 1] at the picture's size."""
@@ -22,7 +22,7 @@ class Query(Protocol):
 
 @dataclass(frozen=True)
 class PictureQuery:
-    """A mask drawn by somebody: white is the region; scaled to the content."""
+    """A mask from a picture file, white inside the region; scaled to the content."""
 
     path: Path
 
@@ -32,10 +32,10 @@ class PictureQuery:
 
 @dataclass(frozen=True)
 class BoxQuery:
-    """What stands inside a box, found by ``cut``."""
+    """The object in a box (x0, y0, x1, y1 in pixels), segmented by the module ``cut`` of this package."""
 
     box: tuple[float, float, float, float]
-    cut: str = "classical"
+    cut: str = "grabcut"
 
     def __call__(self, picture: Picture) -> Mask:
         mask: Mask = _cutter(self.cut).box_mask(picture.image, self.box)
@@ -44,7 +44,7 @@ class BoxQuery:
 
 @dataclass(frozen=True)
 class PolygonQuery:
-    """All that lies within a polygon's corners."""
+    """The inside of a polygon (x, y in pixels)."""
 
     corners: tuple[tuple[float, float], ...]
 
@@ -54,10 +54,10 @@ class PolygonQuery:
 
 @dataclass(frozen=True)
 class PointQuery:
-    """What lies under points, found by ``cut``."""
+    """The objects under points (x, y in pixels), segmented by the module ``cut`` of this package."""
 
     points: tuple[tuple[float, float], ...]
-    cut: str = "classical"
+    cut: str = "grabcut"
 
     def __call__(self, picture: Picture) -> Mask:
         mask: Mask = _cutter(self.cut).points_mask(picture.image, self.points)
@@ -66,10 +66,10 @@ class PointQuery:
 
 @dataclass(frozen=True)
 class TextQuery:
-    """What words name, found by ``cut``."""
+    """The objects that a text names, segmented by the module ``cut`` of this package."""
 
     text: str
-    cut: str = "words"
+    cut: str = "clipseg"
 
     def __call__(self, picture: Picture) -> Mask:
         mask: Mask = _cutter(self.cut).text_mask(picture.image, self.text)
@@ -78,17 +78,17 @@ class TextQuery:
 
 @dataclass(frozen=True)
 class SegmentQuery:
-    """Segments by the numbers of the everything-picture."""
+    """Segments of the whole picture, by the numbers that ``velatura mask --everything`` shows."""
 
     numbers: tuple[int, ...]
 
     def __call__(self, picture: Picture) -> Mask:
-        from velatura.regions.everything import segments_mask
+        from velatura.regions.segments import segments_mask
 
         return segments_mask(picture.image, self.numbers)
 
 
-# The kinds of query that each learned cutter answers; without one, boxes and points are cut without learned weights.
+# The queries that each optional segmenter answers; without one, boxes and points go to GrabCut, texts to CLIPSeg.
 CUTTERS = {"sam2": ("box", "point"), "fastsam": ("box", "point", "text")}
 WHERE = "a mask picture, box:x0,y0,x1,y1, point:x,y, polygon:x,y;x,y;x,y, text:words or segment:number"
 
@@ -98,10 +98,10 @@ def _cutter(name: str) -> Any:
 
 
 def parse_query(text: str) -> Query:
-    """``box:x0,y0,x1,y1``, ``point:x,y`` (more after ``;``), ``polygon:x,y;x,y;x,y``, ``text:words``, ``segment:1,2``,
-    else a mask picture's path.
+    """Read ``box:x0,y0,x1,y1``, ``point:x,y;x,y``, ``polygon:x,y;x,y;x,y``, ``text:words``, ``segment:1,2``, or else a
+    mask picture's path.
 
-    Boxes and points may say ``sam2:`` or ``fastsam:`` first, words ``fastsam:``.
+    ``sam2:`` or ``fastsam:`` before a box or points, ``fastsam:`` before a text, choose that segmenter.
     Raises SettingError for what cannot be read and for a file that is not there.
     """
     cutter, colon, asked = text.partition(":")
@@ -112,13 +112,13 @@ def parse_query(text: str) -> Query:
         raise SettingError(f"'{text}' asks {cutter} for what it cannot find: it finds {', '.join(CUTTERS[cutter])}.")
     if colon and kind == "box":
         x0, y0, x1, y1 = _numbers(rest, 4, text)
-        return BoxQuery((x0, y0, x1, y1), cutter or "classical")
+        return BoxQuery((x0, y0, x1, y1), cutter or "grabcut")
     if colon and kind in ("point", "polygon"):
         pairs = [_numbers(part, 2, text) for part in rest.split(";")]
         points = tuple((pair[0], pair[1]) for pair in pairs)
-        return PointQuery(points, cutter or "classical") if kind == "point" else PolygonQuery(points)
+        return PointQuery(points, cutter or "grabcut") if kind == "point" else PolygonQuery(points)
     if colon and kind == "text" and rest.strip():
-        return TextQuery(rest.strip(), cutter or "words")
+        return TextQuery(rest.strip(), cutter or "clipseg")
     if colon and kind == "segment":
         numbers = _numbers(rest, rest.count(",") + 1, text)
         return SegmentQuery(tuple(int(number) for number in numbers))

@@ -1,4 +1,4 @@
-"""Cutting things out by a box or by points with SAM 2 (Ravi et al. 2024, Apache-2.0 weights) through transformers."""
+"""Segmentation of an object from a box or points with SAM 2 (Ravi et al. 2024, Apache-2.0 weights)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.models.hub import pretrained
+from velatura.models.loading.hub import pretrained
 from velatura.picture import image_to_pixels
 from velatura.regions.masks import Mask
 
@@ -30,18 +30,18 @@ def _sam2() -> Any:
 
 
 def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:
-    """What stands inside ``box`` (x0, y0, x1, y1 in pixels)."""
+    """The object in ``box`` (x0, y0, x1, y1 in pixels), (H, W) in {0, 1}."""
     return _best(image, input_boxes=_scaled([[box]], image))
 
 
 def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
-    """What the ``points`` (x, y in pixels) lie on."""
+    """The object under ``points`` (x, y in pixels), (H, W) in {0, 1}."""
     labels = torch.ones(1, 1, len(points), dtype=torch.long)
     return _best(image, input_points=_scaled([[list(points)]], image), input_labels=labels)
 
 
 def _scaled(places: Any, image: Image.Image) -> Tensor:
-    """Places in pixels of the picture as places in the square that SAM looks at."""
+    """Coordinates in the picture's pixels as coordinates in SAM's square input."""
     scale = torch.tensor([SIDE / image.width, SIDE / image.height])
     numbers = torch.tensor(places, dtype=torch.float32)
     return numbers * scale.repeat(numbers.shape[-1] // 2)
@@ -49,7 +49,7 @@ def _scaled(places: Any, image: Image.Image) -> Tensor:
 
 @torch.no_grad()
 def _best(image: Image.Image, **prompts: Tensor) -> Mask:
-    """The one of SAM's masks that it trusts most."""
+    """SAM's mask of the highest predicted IoU."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     unit = (image_to_pixels(image.convert("RGB"), (SIDE, SIDE)) + 1) / 2
     outputs = _sam2()(pixel_values=(unit - mean) / std, multimask_output=True, **prompts)

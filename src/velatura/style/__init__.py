@@ -1,4 +1,4 @@
-"""What is learned of a style, and where it is kept."""
+"""Fitted styles: their files, their library, the checkpoints of fits."""
 
 from velatura.style.library import StyleLibrary
 from velatura.style.style import Style

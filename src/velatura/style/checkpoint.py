@@ -1,4 +1,4 @@
-"""A fit that can be taken up again: one safetensors file, replaced atomically."""
+"""The file of an unfinished fit: safetensors, replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from velatura.picture.writing import replacing
 
 @dataclass(frozen=True)
 class FitState:
-    """Tensors and plain numbers of an unfinished fit; ``belongs`` names what is fitted, how, and on what."""
+    """Tensors and plain numbers of an unfinished fit; ``belongs`` tells the fit from any other."""
 
     belongs: str
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, Any]
 
     def save(self, path: Path) -> None:
-        """Replace the checkpoint; an interruption leaves the previous one whole."""
+        """Write the file whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         header = {"fit": json.dumps({"belongs": self.belongs, "numbers": dict(self.numbers)})}
@@ -33,7 +33,7 @@ class FitState:
 
     @staticmethod
     def load(path: Path | None, belongs: str) -> FitState | None:
-        """The checkpoint of the same fit, or None where there is none."""
+        """Read the file. None where there is no readable one, or it belongs to another fit."""
         if path is None:
             return None
         try:

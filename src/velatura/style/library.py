@@ -1,4 +1,4 @@
-"""The user's styles: a folder of style files under names."""
+"""The user's style library: a folder of style files."""
 
 from __future__ import annotations
 

@@ -1,47 +1,70 @@
-"""Several styles as one: interpolation in the token space (weights sum to 1)."""
+"""Several styles with weights in one style, which methods read part by part."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 
 from velatura.errors import SettingError
-from velatura.style.pictures import picture_tensor, pictures_of
 from velatura.style.style import Style
-from velatura.style.word_map import WordMap
+
+SHARES = "shares"
+Part = TypeVar("Part")
+Shares = Sequence[tuple[Part, float]]
 
 
-def mix_styles(styles: Sequence[tuple[Style, float]]) -> Style:
-    """One style whose word, embedding and latent are weighted sums; weights are scaled to sum to 1.
+def mixed_style(styles: Shares[Style]) -> Style:
+    """One style that holds the tensors of several, with their shares: the weights, scaled to sum to 1.
 
-    Raises SettingError for weights that are negative or sum to 0, StyleError for styles of different methods,
-    models or shapes, or without learned words.
+    Styles of weight 0 are left out, and a single one comes back as it is. Raises SettingError for weights that are
+    negative or not finite or sum to 0, StyleError for styles of different methods or models.
     """
-    total = sum(weight for _, weight in styles)
-    if total <= 0 or min(weight for _, weight in styles) < 0:
-        raise SettingError("The weights of the styles must not be negative and one must be more than 0.")
-    if len(styles) == 1:
-        return styles[0][0]
-    shares = [weight / total for _, weight in styles]
-    first = styles[0][0]
-    for style, _ in styles:
-        style.check(first.method, first.fingerprint, first.model)
-    mixed = WordMap.mixed([WordMap.of(style.tensors) for style, _ in styles], shares)
-    tensors = mixed.tensors()
-    pictures = [pictures_of(style) for style, _ in styles]
-    if all(pictures):
-        flat = [(image, share * inner) for found, share in zip(pictures, shares, strict=True) for image, inner in found]
-        tensors |= {f"picture.{index:02d}": picture_tensor(image) for index, (image, _) in enumerate(flat)}
-        card_shares = [share for _, share in flat]
-    else:
-        card_shares = []
-    embeddings = [style.tensors.get("embedding") for style, _ in styles]
-    seen = [embedding for embedding in embeddings if embedding is not None]
-    if len(seen) == len(styles):
-        tensors["embedding"] = torch.stack([s * e for s, e in zip(shares, seen, strict=True)]).sum(0)
-    name = " + ".join(f"{share:.2g} {style.name}" for (style, _), share in zip(styles, shares, strict=True))
-    digest = hashlib.sha256("".join(style.identity for style, _ in styles).encode() + name.encode()).hexdigest()
-    card = {"sha256": digest, "shares": card_shares}
-    return Style(name, first.method, first.model, first.fingerprint, tensors, card)
+    weights = [weight for _, weight in styles]
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+        raise SettingError("The weights of the styles must be finite and not negative, and one must be more than 0.")
+    chosen = [(style, weight / sum(weights)) for style, weight in styles if weight]
+    if len(chosen) == 1:
+        return chosen[0][0]
+    base = next((style for style, _ in chosen if style.fingerprint), chosen[0][0])
+    for style, _ in chosen:
+        style.check(base.method, base.fingerprint, base.model)
+    parts = [(part, share * inner) for style, share in chosen for part, inner in parts_of(style)]
+    tensors = {
+        f"{_prefix(number)}{name}": tensor
+        for number, (part, _) in enumerate(parts)
+        for name, tensor in part.tensors.items()
+    }
+    tensors[SHARES] = torch.tensor([share for _, share in parts], dtype=torch.float64)
+    name = " + ".join(f"{share:.2g} {style.name}" for style, share in chosen)
+    described = [{"name": part.name, "share": share, "card": dict(part.card)} for part, share in parts]
+    digest = hashlib.sha256("".join(f"{part.identity}{part.name}{share}" for part, share in parts).encode())
+    card = {"sha256": digest.hexdigest(), "parts": described}
+    return Style(name, base.method, base.model, base.fingerprint, tensors, card)
+
+
+def parts_of(style: Style) -> list[tuple[Style, float]]:
+    """The styles that a mix was made of, with their shares, which sum to 1; a style that is no mix is its only part."""
+    described = style.card.get("parts")
+    if not described:
+        return [(style, 1.0)]
+    parts = []
+    for number, part in enumerate(described):
+        prefix = _prefix(number)
+        own = {name.removeprefix(prefix): t for name, t in style.tensors.items() if name.startswith(prefix)}
+        whole = Style(part["name"], style.method, style.model, style.fingerprint, own, part["card"])
+        parts.append((whole, float(part["share"])))
+    return parts
+
+
+def rescaled(parts: Shares[Part]) -> list[tuple[Part, float]]:
+    """The same parts with shares that sum to 1."""
+    total = sum(share for _, share in parts)
+    return [(part, share / total) for part, share in parts]
+
+
+def _prefix(number: int) -> str:
+    return f"part.{number:02d}."

@@ -22,11 +22,10 @@ FORMAT = "velatura-style-1"
 
 @dataclass(frozen=True)
 class Style:
-    """What was fitted of one picture by one method on one base model.
+    """The result of fitting one picture by one method on one base model.
 
-    ``model`` is the base model's name and ``fingerprint`` tells its weights (empty where an imported file does
-    not say); ``card`` holds the rest a reader
-    wants to know (settings, the picture's SHA-256, versions), as plain JSON values.
+    ``model`` is the base model's name and ``fingerprint`` that of its weights (empty where an imported file does not
+    say); ``card`` describes the fit (settings, the picture's SHA-256, versions) in plain JSON values.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A learned word in the format of textual inversion, for other programs."""
+"""Export of a learned word in the format of textual inversion, for other programs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The recipe of the house model: pack pictures, train the autoencoder, train the denoiser, check both."""
+"""The recipe of the house model: pack pictures, train the autoencoder and the denoiser, check both."""

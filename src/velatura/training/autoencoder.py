@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from velatura.evaluation import psnr
+from velatura.models.features.vgg import perceptual_trunk
 from velatura.models.house.autoencoder import BLOCK, HouseAutoencoder, residuals
-from velatura.models.perceptual import perceptual_trunk
-from velatura.progress import Progress
 from velatura.training.batches import Batches, batch_stream, centre_crops
-from velatura.training.journal import Journal
 from velatura.training.shards import read_shards
+from velatura.training.training_log import TrainingLog, TrainingRun, process_seed
 
 SIDE = 128
 
@@ -44,7 +43,8 @@ class AutoencoderRecipe:
 class DeeperRecipe(AutoencoderRecipe):
     """Settings of the second training, with more blocks at a quarter of the resolution on both sides.
 
-    ``tether`` weighs the latents' squared distance from those of the first: a denoiser of these needs little to follow.
+    ``tether`` weighs the squared distance of the latents from those of the first autoencoder, so that a denoiser of
+    those needs little further training.
     """
 
     more_encoder_blocks: int = 2
@@ -90,6 +90,7 @@ class Tether:
 
 
 def untethered(latents: Tensor, pixels: Tensor) -> Tensor:
+    """No distance: zero."""
     return latents.new_zeros(())
 
 
@@ -101,28 +102,28 @@ def set_coefficient_scale(model: HouseAutoencoder, pixels: Tensor) -> None:
     model.coefficient_scale.copy_(target / spread)
 
 
-def _checked(model: HouseAutoencoder, pixels: Tensor) -> float:
+def _reconstruction_psnr(model: HouseAutoencoder, pixels: Tensor) -> float:
     with torch.no_grad():
         restored = torch.cat([model.decode(model.encode(x).latent_dist.mode()).sample for x in torch.split(pixels, 4)])
     return psnr(restored, pixels)
 
 
 class Reconstruction(nn.Module):
-    """The autoencoder as its training calls it, as one module so that several GPUs can share it."""
+    """The autoencoder's training pass as one module, so that several GPUs can share it."""
 
     def __init__(self, autoencoder: HouseAutoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
     def forward(self, pixels: Tensor, latent_noise: float) -> tuple[Tensor, Tensor]:
-        """Pixels restored from latents with noise of that size on them, and the latents."""
+        """Pixels decoded from latents with noise of deviation ``latent_noise`` on them, and the latents without it."""
         latents = self.autoencoder.encode(pixels).latent_dist.mode()
         noisy = latents + latent_noise * torch.randn_like(latents)
         return self.autoencoder.decode(noisy).sample, latents
 
 
 def deepened(finished: HouseAutoencoder, encoder_blocks: int, decoder_blocks: int) -> HouseAutoencoder:
-    """The same function with more blocks at a quarter of the resolution to learn with."""
+    """The same function with more residual blocks, which begin as identities, at a quarter of the resolution."""
     deeper = copy.deepcopy(finished)
     width = deeper.config.block_out_channels[-2]
     begin, end = list(deeper.encoder), list(deeper.decoder)
@@ -136,71 +137,110 @@ def deepened(finished: HouseAutoencoder, encoder_blocks: int, decoder_blocks: in
     return deeper
 
 
-def train_autoencoder(
-    shards: Path, out: Path, recipe: AutoencoderRecipe, resume: bool, progress: Progress
-) -> HouseAutoencoder:
-    """Train on ``shards``, log and checkpoint in ``out``, save the model in ``out/vae`` and return it."""
-    batches = Batches(read_shards(shards, "train"), recipe.seed)
+def train_autoencoder(run: TrainingRun, recipe: AutoencoderRecipe) -> HouseAutoencoder:
+    """Train an autoencoder, save it in ``vae`` of the run's folder and return it.
+
+    Its scaling factor makes the latents' deviation 1. Raises ModelError where there is nothing to resume from.
+    """
+    batches = Batches(read_shards(run.shards, "train"), recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = HouseAutoencoder()
+    model: HouseAutoencoder = HouseAutoencoder()
     set_coefficient_scale(model, batches.draw(256, SIDE)[0])
-    model = _trained(model, batches, shards, out, recipe, resume, progress)
+    _train(model, batches, recipe, run)
     with torch.no_grad():
         latents = model.encode(batches.draw(64, SIDE)[0].to(model.device)).latent_dist.mode()
     model.register_to_config(scaling_factor=float(1 / latents.std()))
-    model.save_pretrained(out / "vae", is_main_process=PartialState().is_main_process)
+    model.save_pretrained(run.out / "vae", is_main_process=PartialState().is_main_process)
     return model
 
 
-def train_deeper(
-    finished: HouseAutoencoder, shards: Path, out: Path, recipe: DeeperRecipe, resume: bool, progress: Progress
-) -> HouseAutoencoder:
-    """Deepen a ``finished`` autoencoder, train it on, save the model in ``out/vae`` and return it."""
-    batches = Batches(read_shards(shards, "train"), recipe.seed)
+def train_deeper(finished: HouseAutoencoder, run: TrainingRun, recipe: DeeperRecipe) -> HouseAutoencoder:
+    """Deepen a ``finished`` autoencoder, train it on, save it in ``vae`` of the run's folder and return it."""
+    batches = Batches(read_shards(run.shards, "train"), recipe.seed)
     torch.manual_seed(recipe.seed)
     model = deepened(finished, recipe.more_encoder_blocks, recipe.more_decoder_blocks)
-    model = _trained(model, batches, shards, out, recipe, resume, progress, Tether(finished, recipe.tether))
-    model.save_pretrained(out / "vae", is_main_process=PartialState().is_main_process)
+    _train(model, batches, recipe, run, Tether(finished, recipe.tether))
+    model.save_pretrained(run.out / "vae", is_main_process=PartialState().is_main_process)
     return model
 
 
-def _trained(
+def _train(
     model: HouseAutoencoder,
     batches: Batches,
-    shards: Path,
-    out: Path,
     recipe: AutoencoderRecipe,
-    resume: bool,
-    progress: Progress,
+    run: TrainingRun,
     tether: Callable[[Tensor, Tensor], Tensor] = untethered,
-) -> HouseAutoencoder:
+) -> None:
+    """Train ``model``; its losses are logged and its state checkpointed every ``recipe.every`` steps and at the end."""
     accelerator = Accelerator(mixed_precision="bf16")
-    device = accelerator.device
-    model.to(device, memory_format=torch.channels_last)
-    heldout = read_shards(shards, "heldout")
-    checks = centre_crops(heldout).to(device) if heldout else None
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
-    )
-    journal, first = Journal(out), 0
-    if resume:
-        state = journal.load()
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
-    own_seed = (recipe.seed * 101 + accelerator.process_index) * 100_003 + first
-    torch.manual_seed(own_seed)
-    stream = batch_stream(batches, recipe.batch, SIDE, own_seed, device)
-    trained, optimizer = accelerator.prepare(Reconstruction(model), optimizer)
-    for step in progress.track(range(first, recipe.steps), "autoencoder"):
-        pixels = next(stream)[0].to(device, memory_format=torch.channels_last)
-        with accelerator.autocast():
-            restored, latents = trained(pixels, recipe.latent_noise)
-            few = slice(recipe.perceptual_crops)
+    training = _Training(model, recipe, tether, accelerator)
+    heldout = read_shards(run.shards, "heldout")
+    checks = centre_crops(heldout).to(accelerator.device) if heldout else None
+    log = TrainingLog(run.out)
+    first = training.restore(log.load()) if run.resume else 0
+    seed = process_seed(recipe.seed, accelerator.process_index, first)
+    torch.manual_seed(seed)
+    stream = batch_stream(batches, recipe.batch, SIDE, seed, accelerator.device)
+    training.prepare()
+    for step in run.progress.track(range(first, recipe.steps), "autoencoder"):
+        losses = training.step(next(stream)[0])
+        done = step + 1
+        if (done % recipe.every and done != recipe.steps) or not accelerator.is_main_process:
+            continue
+        numbers = {name: loss.item() for name, loss in losses.items()}
+        run.progress.note(loss=numbers["loss"])
+        if checks is not None:
+            numbers["psnr"] = _reconstruction_psnr(model, checks)
+        log.write(step=done, **numbers)
+        log.save({**training.state(), "step": done})
+
+
+class _Training:
+    """The optimisation of an autoencoder, on the accelerator's device."""
+
+    def __init__(
+        self,
+        model: HouseAutoencoder,
+        recipe: AutoencoderRecipe,
+        tether: Callable[[Tensor, Tensor], Tensor],
+        accelerator: Accelerator,
+    ) -> None:
+        self.model, self.recipe, self.tether, self.accelerator = model, recipe, tether, accelerator
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        self.trained: Any = Reconstruction(model)
+        self.optimizer: Any = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
+        )
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Take up a checkpoint; returns the steps that are done."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        return int(state["step"])
+
+    def prepare(self) -> None:
+        """Hand model and optimiser to the accelerator."""
+        self.trained, self.optimizer = self.accelerator.prepare(self.trained, self.optimizer)
+
+    def step(self, batch: Tensor) -> dict[str, Tensor]:
+        """One optimiser step on pixels (B, 3, 128, 128); its loss, and the perceptual part of that, without weight."""
+        pixels = batch.to(self.accelerator.device, memory_format=torch.channels_last)
+        loss, perceptual = self._loss(pixels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        return {"loss": loss.detach(), "perceptual": perceptual.detach()}
+
+    def _loss(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        recipe, few = self.recipe, slice(self.recipe.perceptual_crops)
+        with self.accelerator.autocast():
+            restored, latents = self.trained(pixels, recipe.latent_noise)
             perceptual = perceptual_loss(restored[few], pixels[few])
-            drift = tether(latents, pixels)
+            drift = self.tether(latents, pixels)
         loss = (
             reconstruction_loss(restored.float(), pixels, recipe.gradient_weight)
             + recipe.square_weight * F.mse_loss(restored.float(), pixels)
@@ -208,22 +248,12 @@ def _trained(
             + recipe.perceptual_weight * perceptual.float()
             + drift
         )
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        done = step + 1
-        if (done % recipe.every == 0 or done == recipe.steps) and accelerator.is_main_process:
-            progress.note(loss=loss.item())
-            numbers = {"psnr": _checked(model, checks)} if checks is not None else {}
-            journal.write(step=done, loss=loss.item(), perceptual=perceptual.item(), **numbers)
-            journal.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "step": done,
-                }
-            )
-    return model
+        return loss, perceptual
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` takes, without the steps."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }

@@ -22,7 +22,7 @@ KIND_SHARES: Mapping[Kind, float] = {"photo": 0.40, "painting": 0.35, "painted":
 
 
 def _decoded(example: Example) -> Tensor:
-    """Bytes (3, H, W), both sides at least 256."""
+    """The picture as bytes (3, H, W), enlarged where a side is below 256."""
     image = Image.fromarray(example.pixels())
     scale = LARGE / min(image.size)
     if scale > 1:
@@ -32,9 +32,9 @@ def _decoded(example: Example) -> Tensor:
 
 
 class Batch(NamedTuple):
-    """``pixels`` (B, 3, side, side) in [-1, 1] and the numbers of their pictures.
+    """``pixels`` (B, 3, side, side) in [-1, 1] and the numbers of their pictures, ``indices``.
 
-    ``beneath`` is the same crops of the photos that painted pictures were painted over; of other pictures, the pixels.
+    ``beneath`` holds the same crops of the photos that painted pictures were painted over; for others, the pixels.
     """
 
     pixels: Tensor
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Endless random batches of ``examples``, kinds drawn by ``shares``; its state is one random generator."""
+    """Random batches of ``examples``, their kinds drawn by ``shares``; all that is random comes from ``chance``."""
 
     def __init__(self, examples: Sequence[Example], seed: int, shares: Mapping[Kind, float] = KIND_SHARES) -> None:
         self.chance = random.Random(seed)
@@ -64,7 +64,7 @@ class Batches:
         return [crop.flip(2) for crop in crops] if self.chance.random() < 0.5 else crops
 
     def _small(self, pictures: Sequence[Tensor], side: int) -> list[Tensor]:
-        """Half of the time a crop of the pictures' own scale, half of the time a whole view halved."""
+        """Half of the time a crop at the pictures' own scale, half of the time twice as large a crop, halved."""
         if self.chance.random() < 0.5:
             return self._crops(pictures, side)
         return [F.avg_pool2d(crop, 2) for crop in self._crops(pictures, 2 * side)]
@@ -74,7 +74,7 @@ class Batches:
         kinds = self.chance.choices(list(self.shares), list(self.shares.values()), k=count)
         indices = [self.chance.choice(self.by_kind[kind]) for kind in kinds]
         cropped = self._crops if side == LARGE else self._small
-        # A picture with nothing beneath it is cut once.
+        # A picture with nothing beneath it is cropped once.
         layers = (dict.fromkeys((number, self.beneath[number])) for number in indices)
         crops = [cropped([self.pictures[number] for number in layer], side) for layer in layers]
         pixels, beneath = (torch.stack([crop[at] for crop in crops]) / 127.5 - 1 for at in (0, -1))

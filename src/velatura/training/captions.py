@@ -1,4 +1,4 @@
-"""What a training picture's file name says about it, and the captions made of that."""
+"""Descriptions of training pictures, read from their file names, and captions made of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from velatura.models.wheels import wheel_file
+from velatura.models.loading.wheel_files import wheel_file
 
 Kind = Literal["photo", "painting", "painted"]
 PLACEHOLDER = "*"
@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Description:
-    """``subject`` of a photo ("dog", or empty) or ``style`` and ``artist`` of a painting (or empty)."""
+    """The ``subject`` of a photo ("dog"), or the ``style`` and ``artist`` of a painting; empty where unknown."""
 
     kind: Kind
     subject: str = ""
@@ -30,7 +30,7 @@ def _words(name: str) -> str:
 
 
 def describe_photo(path: Path) -> Description:
-    """``class__image.webp`` and ImageNet's ``n01234567-class-name-id.webp`` say their class; others nothing."""
+    """The class in ``class__image.webp`` or ImageNet's ``n01234567-class-name-id.webp`` as the subject, or none."""
     stem = path.stem
     if "__" in stem:
         return Description("photo", subject=_words(stem.split("__")[0]))
@@ -39,7 +39,7 @@ def describe_photo(path: Path) -> Description:
 
 
 def describe_painting(path: Path) -> Description:
-    """``style__artist__title.webp``; a part that says "unknown" is left out."""
+    """Style and artist of ``style__artist__title.webp``; empty where they are "unknown"."""
     parts = [_words(part) for part in path.stem.split("__")]
     style, artist = [*parts, "", ""][:2] if len(parts) >= 2 else ("", "")
     return Description("painting", style="" if style == UNKNOWN else style, artist="" if artist == UNKNOWN else artist)

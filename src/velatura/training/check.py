@@ -1,4 +1,4 @@
-"""Measuring a house model on held-out pictures, and drawing what it paints."""
+"""Metrics of a house model on held-out pictures, and sheets of its samples."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free, conditional
-from velatura.diffusion.inversion import denoise_exactly, invert
-from velatura.diffusion.sampling import denoise
-from velatura.diffusion.schedules import Levels, add_noise, ddim_levels, make_sampler
+from velatura.diffusion.inversion import Predict, ddim_denoise, invert
+from velatura.diffusion.samplers import Run, make_sampler
+from velatura.errors import ModelError
 from velatura.evaluation import colour_distance, edge_f1, magenta_similarity, psnr
-from velatura.models.latent import LatentBackbone
-from velatura.models.loading import load_latent_backbone
-from velatura.models.magenta import STYLE_NUMBERS
+from velatura.models.features.magenta import STYLE_NUMBERS
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.loading.load import load_backbone
+from velatura.models.noise_schedule import add_noise
 from velatura.picture import pixels_to_image
 from velatura.progress import Progress
 from velatura.training.batches import centre_crops
@@ -26,6 +28,8 @@ from velatura.training.shards import read_shards
 
 BANDS = 10
 STEPS = 50
+GUIDANCE = 3.0
+STRENGTH = 0.6
 CONTENTS = 10  # of the held-out pictures, the first
 RESTYLED = 24
 PART = 8  # pictures at a time
@@ -42,7 +46,7 @@ CAPTIONS = (
 
 
 def grid(pixels: Tensor, columns: int) -> Image.Image:
-    """Pictures (B, 3, H, W) in [-1, 1] as one sheet, row by row."""
+    """Pictures (B, 3, H, W) in [-1, 1] on one sheet, row by row."""
     count, _, height, width = pixels.shape
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
@@ -52,6 +56,7 @@ def grid(pixels: Tensor, columns: int) -> Image.Image:
 
 
 def _median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
+    """The median time of a call, after one to warm up."""
     call()
     seconds = []
     for _ in range(repeats):
@@ -61,50 +66,56 @@ def _median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
     return sorted(seconds)[repeats // 2]
 
 
-def loss_by_band(backbone: LatentBackbone, latents: Tensor) -> list[float]:
-    """Mean squared error of the predicted noise, unconditional, in ten bands of timesteps, fixed noise."""
-    generator, condition, losses = torch.Generator().manual_seed(0), backbone.text([""]), []
-    width = len(backbone.alphas_cumprod) // BANDS
+def loss_by_band(backbone: HouseBackbone, latents: Tensor) -> list[float]:
+    """Mean squared error of the unconditionally predicted noise in ten bands of timesteps, for fixed noise."""
+    generator, conditioning, losses = torch.Generator().manual_seed(0), backbone.unconditional(), []
+    width = len(backbone.schedule) // BANDS
     for band in range(BANDS):
         timestep = band * width + width // 2
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        noisy = add_noise(latents, noise, float(backbone.alphas_cumprod[timestep]))
-        losses.append((backbone.predict(noisy, timestep, condition) - noise).square().mean().item())
+        noisy = add_noise(latents, noise, float(backbone.schedule.alphas_cumprod[timestep]))
+        predicted = backbone.predict(noisy, timestep, conditioning).noise
+        losses.append((predicted - noise).square().mean().item())
     return [round(loss, 5) for loss in losses]
 
 
-def inversion_psnr(backbone: LatentBackbone, pixels: Tensor, latents: Tensor, corrections: int) -> float:
-    """PSNR in dB of pictures inverted in 50 steps and denoised again."""
-    levels: Levels = ddim_levels(backbone.alphas_cumprod, STEPS)
-    predict = conditional(backbone, backbone.text([""]))
-    back = denoise_exactly(predict, invert(predict, latents, levels, corrections).start, levels)
+def inversion_psnr(backbone: HouseBackbone, pixels: Tensor, latents: Tensor, corrections: int) -> float:
+    """PSNR in dB of pictures (B, 3, H, W) whose latents are inverted in 50 DDIM steps and denoised again."""
+    levels = backbone.schedule.ddim_levels(STEPS)
+    predict = conditional(backbone, backbone.unconditional())
+    back = ddim_denoise(predict, invert(predict, latents, levels, corrections).noisiest, levels)
     return psnr(backbone.decode(back), pixels)
 
 
-def _samples(backbone: LatentBackbone, progress: Progress) -> Tensor:
+def _denoised(backbone: HouseBackbone, predict: Predict, start: Tensor, run: int, progress: Progress) -> Tensor:
+    """Pixels of latents denoised over the last ``run`` of 50 DDIM steps."""
+    sampler = make_sampler("ddim", backbone.schedule, Run(STEPS, run))
+    return backbone.decode(denoise(predict, start, sampler, progress=progress))
+
+
+def _samples(backbone: HouseBackbone, progress: Progress) -> Tensor:
+    """A picture for each of the captions, from fixed noise."""
     generator = torch.Generator().manual_seed(1)
     side = backbone.native_size // backbone.factor
-    channels: int = backbone.unet.config.in_channels
-    noise = torch.randn((len(CAPTIONS), channels, side, side), generator=generator).to(backbone.device)
-    predict = classifier_free(backbone, backbone.text(CAPTIONS), backbone.text([""]), 3.0)
-    return backbone.decode(denoise(predict, noise, make_sampler("ddim", backbone.scheduler), STEPS, progress=progress))
+    shape = (len(CAPTIONS), backbone.latent_channels, side, side)
+    noise = torch.randn(shape, generator=generator).to(backbone.device)
+    predict = classifier_free(backbone, backbone.encode_prompt(CAPTIONS), backbone.unconditional(), GUIDANCE)
+    return _denoised(backbone, predict, noise, STEPS, progress)
 
 
-def _restyled(backbone: LatentBackbone, contents: Tensor, styles: Tensor, progress: Progress) -> Tensor:
+def _restyled(backbone: HouseBackbone, contents: Tensor, styles: Tensor, progress: Progress) -> Tensor:
     """Contents under the words of styles: inverted to strength 0.6, denoised with guidance 3."""
-    words = [backbone.style_word(style[None]) for style in styles]
-    prompts = ["a painting in the style of *"] * len(styles)
-    condition = backbone.text(prompts, torch.cat([word for word in words if word is not None]))
-    run = round(0.6 * STEPS)
-    levels = ddim_levels(backbone.alphas_cumprod, STEPS).up_to(run)
-    start = invert(conditional(backbone, backbone.text([""])), backbone.encode(contents), levels).start
-    predict = classifier_free(backbone, condition, backbone.text([""]), 3.0)
-    sampler = make_sampler("ddim", backbone.scheduler)
-    return backbone.decode(denoise(predict, start, sampler, STEPS, run, progress=progress))
+    words = torch.cat([backbone.style_word(style[None]) for style in styles])
+    conditioning = backbone.encode_prompt(["a painting in the style of *"] * len(styles), words)
+    unconditional = backbone.unconditional()
+    run = round(STRENGTH * STEPS)
+    levels = backbone.schedule.ddim_levels(STEPS).up_to(run)
+    start = invert(conditional(backbone, unconditional), backbone.encode(contents), levels).noisiest
+    return _denoised(backbone, classifier_free(backbone, conditioning, unconditional, GUIDANCE), start, run, progress)
 
 
 def _restyling(contents: Tensor, styles: Tensor, restyled: Tensor, usual: Tensor) -> dict[str, float]:
-    """How near the pictures came to their styles, beside what the contents were before; means over all."""
+    """Mean distances of contents to their styles, before and after restyling."""
     pairs = list(zip(*(torch.split(pixels, 1) for pixels in (contents, styles, restyled)), strict=True))
     measures = {
         "magenta, before": [magenta_similarity(content, style, usual) for content, style, _ in pairs],
@@ -120,13 +131,16 @@ def _restyling(contents: Tensor, styles: Tensor, restyled: Tensor, usual: Tensor
 def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict[str, object]:
     """Write ``out/report.json`` and sheets of pictures; return the report.
 
-    The held-out shards hold ten contents first, then styles (``pairs/content``, ``pairs/style``).
+    The held-out shards hold ten contents first, then styles (``pairs/content``, ``pairs/style``). Raises ModelError for
+    a model that is not trained by this recipe.
     """
-    backbone = load_latent_backbone(model)
+    backbone = load_backbone(model)
+    if not isinstance(backbone, HouseBackbone):
+        raise ModelError(f"The model {model} is no house model: only models that this recipe trained can be checked.")
     pixels = centre_crops(read_shards(shards, "heldout")).to(backbone.device)
     latents = torch.cat([backbone.encode(part) for part in torch.split(pixels, 4)])
     decoded = torch.cat([backbone.decode(part) for part in torch.split(latents, 4)])
-    empty = backbone.text([""])
+    empty = backbone.unconditional()
     few = slice(0, 12)
     report: dict[str, object] = {
         "model": model,

@@ -1,11 +1,11 @@
-"""Packing: from folders of pictures to shards that a training machine needs nothing beside."""
+"""From folders of pictures to shards that hold all that a training machine needs."""
 
 from __future__ import annotations
 
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from velatura.errors import PictureError
-from velatura.models.efficientnet import EfficientNetLite0
+from velatura.models.features.efficientnet_lite import EfficientNetLite0
+from velatura.models.features.magenta import STYLE_NUMBERS, paint_over
 from velatura.models.house.image_encoder import picture_numbers
-from velatura.models.magenta import STYLE_NUMBERS, paint_over
 from velatura.progress import Progress
 from velatura.training.captions import Description, describe_painting, describe_photo, imagenet_names
 from velatura.training.shards import Example, write_shards
@@ -24,7 +24,16 @@ from velatura.training.shards import Example, write_shards
 SHORT_SIDE = 272
 LONG_SIDE = 400
 SUFFIXES = {".webp", ".jpg", ".jpeg", ".png"}
-SURE = 0.5  # probability from which the classifier's word is taken for a photo whose name says nothing
+SURE = 0.5  # probability from which the classifier names a photo whose file name does not
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders of photos and paintings to train on, and of pictures ``heldout`` for the check."""
+
+    photos: Sequence[Path] = ()
+    paintings: Sequence[Path] = ()
+    heldout: Sequence[Path] = ()
 
 
 def pictures_in(folders: Sequence[Path]) -> list[Path]:
@@ -36,7 +45,7 @@ def pictures_in(folders: Sequence[Path]) -> list[Path]:
 
 
 def _reduced(path: Path) -> Image.Image:
-    """Short side at most 272, long side cut at 400 around the centre."""
+    """The picture with its short side at most 272, and cropped around the centre to at most 400 by 400."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     scale = SHORT_SIDE / min(image.size)
@@ -47,6 +56,7 @@ def _reduced(path: Path) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Tensor:
+    """Pixels (1, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
 
 
@@ -57,6 +67,7 @@ def _webp(image: Image.Image) -> bytes:
 
 
 def _named(description: Description, embedding: Tensor, network: EfficientNetLite0, names: list[str]) -> Description:
+    """The description of a photo without a subject, named by the classifier where it is sure."""
     if description.kind != "photo" or description.subject:
         return description
     probability, best = network.logits(embedding[None, STYLE_NUMBERS:]).softmax(-1)[0].max(0)
@@ -64,7 +75,7 @@ def _named(description: Description, embedding: Tensor, network: EfficientNetLit
 
 
 def shuffled(examples: Sequence[Example], chance: random.Random) -> list[Example]:
-    """The examples in random order; those painted over still know the photo beneath."""
+    """The examples in random order; the numbers of the photos beneath others are brought up to date."""
     order = list(range(len(examples)))
     chance.shuffle(order)
     place = {number: at for at, number in enumerate(order)}
@@ -73,23 +84,16 @@ def shuffled(examples: Sequence[Example], chance: random.Random) -> list[Example
 
 
 @torch.no_grad()
-def pack(
-    photos: Sequence[Path],
-    paintings: Sequence[Path],
-    heldout: Sequence[Path],
-    out: Path,
-    painted_share: float,
-    seed: int,
-    progress: Progress,
-) -> list[Path]:
-    """Write train and held-out shards of ``photos``, ``paintings`` and painted-over photos; returns the paths.
+def pack(pictures: Sources, out: Path, painted_share: float, seed: int, progress: Progress) -> list[Path]:
+    """Write train and held-out shards of photos, paintings and painted-over photos; returns the paths.
 
-    ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random
-    painting, whose embedding they keep, so that "*" says how they are painted and not what they show.
+    ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random painting, whose
+    embedding they keep, so that "*" tells how they are painted and not what they show. Raises PictureError for folders
+    without pictures.
     """
     network, names, chance = EfficientNetLite0(), imagenet_names(), random.Random(seed)
-    sources = [(path, describe_photo(path)) for path in pictures_in(photos)]
-    sources += [(path, describe_painting(path)) for path in pictures_in(paintings)]
+    sources = [(path, describe_photo(path)) for path in pictures_in(pictures.photos)]
+    sources += [(path, describe_painting(path)) for path in pictures_in(pictures.paintings)]
     examples: list[Example] = []
     for path, description in progress.track(sources, "pictures"):
         image = _reduced(path)
@@ -104,10 +108,10 @@ def pack(
         image = Image.fromarray(((painted[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
         examples.append(Example(_webp(image), replace(photo.description, kind="painted"), style, number))
     written = write_shards(shuffled(examples, chance), out, "train")
-    if heldout:
+    if pictures.heldout:
         kept = [
             Example(_webp(image), Description("photo"), picture_numbers(_pixels(image), network)[0])
-            for image in map(_reduced, pictures_in(heldout))
+            for image in map(_reduced, pictures_in(pictures.heldout))
         ]
         written += write_shards(kept, out, "heldout")
     return written

@@ -1,4 +1,4 @@
-"""Compact shards: pictures as WebP bytes, with descriptions and embeddings, in safetensors files."""
+"""Shards of training pictures: WebP bytes, descriptions and embeddings, in safetensors files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTHING = -1  # in the file: no photo beneath
 
 @dataclass(frozen=True)
 class Example:
-    """One training picture: its WebP bytes, what is known of it, and its raw embedding (1380,).
+    """One training picture: its WebP bytes, its description, and its raw image embedding (1380,).
 
     ``beneath`` is the number, among the examples of its shards, of the photo that a painted one was painted over.
     """
@@ -73,7 +73,10 @@ def _write_shard(examples: Sequence[Example], path: Path) -> Path:
 
 
 def read_shards(folder: Path, name: str) -> list[Example]:
-    """Every example of the shards ``name-*.safetensors`` in ``folder``; an empty list where there are none."""
+    """Every example of the shards ``name-*.safetensors`` in ``folder``; an empty list where there are none.
+
+    Raises PictureError for a file that is no shard.
+    """
     return [example for path in sorted(folder.glob(f"{name}-*.safetensors")) for example in _read_shard(path)]
 
 

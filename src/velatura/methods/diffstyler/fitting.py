@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,34 +13,36 @@ from torch.nn import functional as F
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import invert
 from velatura.diffusion.latents import channel_moments
-from velatura.diffusion.schedules import add_noise_each, ddim_levels
 from velatura.errors import SettingError
-from velatura.methods.base import advised
-from velatura.methods.checks import check_counts
-from velatura.methods.fits import counted, fit_card, fit_identity, fit_settings, style_weights
-from velatura.models.adapters import attached, fresh_adapter, using
-from velatura.models.backbone import PLACEHOLDER, Condition
-from velatura.models.latent import LatentBackbone
+from velatura.methods.base import recommended
+from velatura.methods.context import RunContext
+from velatura.methods.diffstyler.style import MOMENT_ABARS, MOMENTS, LoraBackbone, encode_style_prompt
+from velatura.methods.fitting import fit_card, fit_identity, fit_settings, masked_pixels, style_weights
+from velatura.methods.resumable_fit import Curve, FitCheckpoint, resumable_fit
+from velatura.methods.validation import check_counts
+from velatura.models.backbone import Conditioning, PictureWords
+from velatura.models.lora import attached, fresh_adapter, using
+from velatura.models.noise_schedule import NoiseSchedule, add_noise_each
 from velatura.picture import Picture, image_to_pixels, plan_size
-from velatura.progress import Progress
 from velatura.style import Style
-from velatura.style.checkpoint import FitState
 from velatura.style.pictures import kept_image, picture_tensor
 
 PUBLISHED_RATE = 2e-4
-LOOK = "<sss>"  # stands for a style's look in prompts
-MOMENTS, MOMENT_ABARS, MOMENT_STEPS = "start.moments", "start.abars", 20
+MOMENT_STEPS = 20
+SMALLEST_FIT_SIZE = 256
+STYLE_METHOD = "diffstyler"
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """Settings of a LoRA's fit; the defaults are the paper's.
 
-    ``fit_prompt`` says what the style picture is, "<sss>" standing for its look: subject words keep its content out
+    ``fit_prompt`` says what the style picture is, "<sss>" standing for its style: subject words keep its content out
     of the style. Where the model has a word for any picture, "<sss>" is that word, and the LoRA need only learn what
     it leaves out; elsewhere it is plain text, as published. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant
-    learning rate (0: what the model's folder advises, or the paper's 2e-4), ``fit_size`` the short side in pixels
-    (0: the model's native size, at least 256).
+    learning rate (0: what the model's folder recommends, or the paper's 2e-4), ``fit_size`` the short side in pixels
+    (0: the model's native size, at least 256). The loss is kept as a mean over every ``fit_every`` steps.
+    Raises SettingError for values out of range.
     """
 
     fit_prompt: str = "painting of <sss>"
@@ -57,141 +60,170 @@ class FitSettings:
             raise SettingError(f"fit_rate must not be negative, but is {self.fit_rate:g}.")
 
 
-def prediction_weight(backbone: LatentBackbone, timesteps: Tensor) -> Tensor:
-    """What turns the squared error of the noise into that of what the network predicts: 1, or 1 / abar for v."""
-    if backbone.scheduler.config.prediction_type != "v_prediction":
-        return torch.ones(len(timesteps), device=backbone.device)
-    return (1 / backbone.alphas_cumprod[timesteps.cpu()]).float().to(backbone.device)
+@dataclass(frozen=True)
+class FitTarget:
+    """The style picture's ``pixels`` (1, 3, H, W), the ``weights`` (1, 1, h, w) of its latent cells in the loss, and
+    the ``conditioning`` of its prompt.
+    """
+
+    pixels: Tensor
+    weights: Tensor
+    conditioning: Conditioning
 
 
 def fit_lora(
     settings: FitSettings,
-    method: str,
     picture: Picture,
-    backbone: LatentBackbone,
     name: str,
-    progress: Progress,
+    context: RunContext[LoraBackbone],
     mask: Picture | None,
     checkpoint: Path | None,
 ) -> Style:
-    """The style of a picture: its LoRA, the moments of its latents on the way to noise, and a card with the prompt it
-    was fitted under and the loss.
+    """The style of a picture: its LoRA, the moments of its latents along its inversion, the model's word for it where
+    it has one, the picture, and a card with the prompt it was fitted under and the loss.
     """
-    settings = replace(settings, fit_rate=advised(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone.advised))
-    short = settings.fit_size or max(256, backbone.native_size)
-    working = plan_size(picture.size, short, backbone.multiple).working
-    pixels = image_to_pixels(picture.image)
-    pixels = F.interpolate(pixels, working[::-1], mode="bilinear", antialias=True).to(backbone.device)
-    grid = (working[1] // backbone.factor, working[0] // backbone.factor)
-    counts, seen = torch.ones(1, 1, *grid, device=backbone.device), pixels
-    if mask is not None:
-        counts = F.interpolate(style_weights(mask), grid, mode="area").to(backbone.device)
-        seen = counted(pixels, style_weights(mask, working).to(backbone.device))
-    own = fit_settings(settings, FitSettings)
-    belongs = fit_identity(picture, mask, backbone, own)
+    backbone = context.backbone
+    rate = recommended(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone.recommended_settings)
+    settings = replace(settings, fit_rate=rate)
     before = backbone.evaluations
-    word = backbone.style_word(seen)
-    condition = said(settings.fit_prompt, word, backbone)
-    adapter, curve = _optimise(settings, pixels, counts, condition, backbone, progress, checkpoint, belongs)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    pixels, weights, seen = _masked_picture(settings, picture, mask, backbone)
+    word = backbone.style_word(seen) if isinstance(backbone, PictureWords) else None
+    target = FitTarget(pixels, weights, encode_style_prompt(settings.fit_prompt, word, backbone))
+    own = fit_settings(settings, FitSettings)
+    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own))
+    adapter, curve = _fitted_adapter(settings, target, kept, context)
     card = fit_card(picture, own, curve, "all steps", backbone.evaluations - before)
     card["prompt"] = settings.fit_prompt
     tensors = {**adapter, "picture.00": picture_tensor(kept_image(picture.image))}
     tensors |= {} if word is None else {"word": word.cpu()}
-    tensors |= moments_on_the_way(pixels, counts[0, 0] > 0, backbone, progress)
-    return Style(name, method, backbone.name, backbone.fingerprint, tensors, card)
+    tensors |= inversion_moments(pixels, weights[0, 0] > 0, context)
+    return Style(name, STYLE_METHOD, backbone.name, backbone.fingerprint, tensors, card)
+
+
+def _masked_picture(
+    settings: FitSettings, picture: Picture, mask: Picture | None, backbone: LoraBackbone
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels at the fit's size, the weights (1, 1, h, w) of their latent cells, and the pixels without what is black
+    in the mask.
+    """
+    short = settings.fit_size or max(SMALLEST_FIT_SIZE, backbone.native_size)
+    working = plan_size(picture.size, short, backbone.multiple).working
+    pixels = image_to_pixels(picture.image)
+    pixels = F.interpolate(pixels, working[::-1], mode="bilinear", antialias=True).to(backbone.device)
+    grid = (working[1] // backbone.factor, working[0] // backbone.factor)
+    if mask is None:
+        return pixels, torch.ones(1, 1, *grid, device=backbone.device), pixels
+    weights = F.interpolate(style_weights(mask), grid, mode="area").to(backbone.device)
+    return pixels, weights, masked_pixels(pixels, style_weights(mask, working).to(backbone.device))
+
+
+def _fitted_adapter(
+    settings: FitSettings, target: FitTarget, checkpoint: FitCheckpoint, context: RunContext[LoraBackbone]
+) -> tuple[dict[str, Tensor], Curve]:
+    """The adapter after all steps, and its mean loss over every ``fit_every`` of them."""
+    unet = context.backbone.unet
+    generator = torch.Generator().manual_seed(settings.fit_seed)
+    fresh = fresh_adapter(unet, settings.rank, generator)
+    with attached(unet, {"style": fresh}), using(unet, "style"):
+        fit = LoraFit(settings, target, context.backbone, generator)
+        curve = resumable_fit(fit, settings.fit_steps, settings.fit_every, checkpoint, context.progress)
+        return fit.adapter(), curve
+
+
+class LoraFit:
+    """The fit of the adapter that is attached to the UNet as "style", by AdamW on the noise loss."""
+
+    def __init__(
+        self, settings: FitSettings, target: FitTarget, backbone: LoraBackbone, generator: torch.Generator
+    ) -> None:
+        self.settings, self.target, self.backbone, self.generator = settings, target, backbone, generator
+        named = backbone.unet.named_parameters()
+        self.parameters = {key.replace(".style.", "."): value for key, value in named if ".style." in key}
+        for value in self.parameters.values():
+            value.requires_grad_()
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=settings.fit_rate, weight_decay=1e-2)
+        with torch.no_grad():
+            self.shape = backbone.encode(target.pixels).shape
+        self.losses: list[float] = []
+
+    def initial_loss(self) -> None:
+        """Not measured: a LoRA's loss is a mean over training steps."""
+        return None
+
+    @torch.enable_grad()
+    def step(self, step: int) -> None:
+        """One AdamW step on the noise loss of freshly drawn latents, timesteps and noise."""
+        loss = self._noise_loss()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+    def _noise_loss(self) -> Tensor:
+        """The squared error of the network's prediction, a weighted mean over cells; latents are sampled anew."""
+        backbone, target, count = self.backbone, self.target, self.settings.fit_batch
+        with torch.no_grad():
+            draws = [torch.randn(self.shape, generator=self.generator) for _ in range(count)]
+            latents = torch.cat([backbone.encode(target.pixels, draw) for draw in draws])
+        timesteps = torch.randint(len(backbone.schedule), (count,), generator=self.generator).to(backbone.device)
+        noise = torch.randn(latents.shape, generator=self.generator).to(backbone.device)
+        noisy = add_noise_each(latents, noise, backbone.schedule.alphas_cumprod[timesteps.cpu()].tolist())
+        error = (backbone.predict(noisy, timesteps, target.conditioning).noise - noise).square()
+        error = error * prediction_weight(backbone.schedule, timesteps)[:, None, None, None]
+        return (error * target.weights).sum() / (target.weights.sum() * len(latents) * latents.shape[1])
+
+    def loss(self) -> float:
+        """The mean loss of the steps since the last call."""
+        mean = sum(self.losses) / len(self.losses)
+        self.losses = []
+        return mean
+
+    def stops(self, losses: Sequence[float]) -> bool:
+        """Never before the last step."""
+        return False
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The adapter's matrices by name, on the CPU."""
+        return {key: value.detach().float().cpu().clone() for key, value in self.parameters.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The matrices, and AdamW's moments and step counts."""
+        moments = {
+            f"{kind}.{key}": self.optimizer.state[value][kind]
+            for key, value in self.parameters.items()
+            for kind in ("step", "exp_avg", "exp_avg_sq")
+        }
+        return {**self.parameters, **moments}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up ``state``."""
+        for key, value in self.parameters.items():
+            value.copy_(state[key])
+            self.optimizer.state[value] = {
+                "step": state[f"step.{key}"],
+                "exp_avg": state[f"exp_avg.{key}"].to(value),
+                "exp_avg_sq": state[f"exp_avg_sq.{key}"].to(value),
+            }
+
+
+def prediction_weight(schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
+    """The factors (B,) that turn the squared error of the noise into that of what the network predicts: 1, or 1 / abar
+    for v.
+    """
+    if schedule.prediction_type != "v_prediction":
+        return torch.ones(len(timesteps), device=timesteps.device)
+    return (1 / schedule.alphas_cumprod[timesteps.cpu()]).float().to(timesteps.device)
 
 
 @torch.no_grad()
-def said(prompt: str, word: Tensor | None, backbone: LatentBackbone) -> Condition:
-    """A prompt whose "<sss>" is the ``word`` (1, 1, W) that the model has for the style picture, if it has one."""
-    if word is None or LOOK not in prompt:
-        return backbone.text([prompt])
-    return backbone.text([prompt.replace(LOOK, PLACEHOLDER)], word)
-
-
-@torch.no_grad()
-def moments_on_the_way(
-    pixels: Tensor, inside: Tensor, backbone: LatentBackbone, progress: Progress
-) -> dict[str, Tensor]:
+def inversion_moments(pixels: Tensor, inside: Tensor, context: RunContext[LoraBackbone]) -> dict[str, Tensor]:
     """Channel moments (levels, 2, 1, C, 1, 1) of a picture's latents along its inversion, over the cells ``inside``
     (h, w); and abar at each level.
     """
-    levels = ddim_levels(backbone.alphas_cumprod, MOMENT_STEPS)
-    predict = conditional(backbone, backbone.text([""]))
-    way = invert(predict, backbone.encode(pixels), levels, 1, progress).latents
-    moments = torch.stack([channel_moments(latents[:, :, None, inside]) for latents in way])
+    backbone = context.backbone
+    levels = backbone.schedule.ddim_levels(MOMENT_STEPS)
+    predict = conditional(backbone, context.unconditional())
+    trajectory = invert(predict, backbone.encode(pixels), levels, 1, context.progress)
+    moments = torch.stack([channel_moments(latents[:, :, None, inside]) for latents in trajectory.latents])
     return {MOMENTS: moments.cpu(), MOMENT_ABARS: torch.tensor(levels.abars)}
-
-
-def start_moments(style: Style, abar: float) -> Tensor | None:
-    """A style's moments (2, 1, C, 1, 1) at the level nearest to ``abar``; None for one fitted without them."""
-    if MOMENTS not in style.tensors:
-        return None
-    nearest = int((style.tensors[MOMENT_ABARS].logit(1e-6) - torch.tensor(abar).logit(1e-6)).abs().argmin())
-    return style.tensors[MOMENTS][nearest]
-
-
-def _optimise(
-    settings: FitSettings,
-    pixels: Tensor,
-    counts: Tensor,
-    condition: Condition,
-    backbone: LatentBackbone,
-    progress: Progress,
-    checkpoint: Path | None,
-    belongs: str,
-) -> tuple[dict[str, Tensor], list[tuple[int, float]]]:
-    """The adapter after all steps, and its mean loss over every ``fit_every`` of them."""
-    unet, count = backbone.unet, len(backbone.alphas_cumprod)
-    generator = torch.Generator().manual_seed(settings.fit_seed)
-    state = fresh_adapter(unet, settings.rank, generator)
-    resumed = FitState.load(checkpoint, belongs)
-    first, curve = 0, []
-    if resumed is not None:
-        state = {key: resumed.tensors[key] for key in state}
-        first, curve = resumed.numbers["step"], [(int(s), float(v)) for s, v in resumed.numbers["curve"]]
-        generator.manual_seed(settings.fit_seed + 7919 * first)
-    with torch.no_grad():
-        shape = backbone.encode(pixels).shape
-    with attached(unet, {"style": state}), using(unet, "style"), torch.enable_grad():
-        parameters = {key.replace(".style.", "."): value for key, value in unet.named_parameters() if ".style." in key}
-        for value in parameters.values():
-            value.requires_grad_()
-        optimizer = torch.optim.AdamW(parameters.values(), lr=settings.fit_rate, weight_decay=1e-2)
-        if resumed is not None:
-            for key, value in parameters.items():
-                optimizer.state[value] = {
-                    "step": torch.tensor(float(first)),
-                    "exp_avg": resumed.tensors[f"mean.{key}"].to(value),
-                    "exp_avg_sq": resumed.tensors[f"square.{key}"].to(value),
-                }
-        losses: list[float] = []
-        for step in progress.track(range(first, settings.fit_steps), "fit"):
-            with torch.no_grad():
-                draws = [torch.randn(shape, generator=generator) for _ in range(settings.fit_batch)]
-                latents = torch.cat([backbone.encode(pixels, draw) for draw in draws])
-            timesteps = torch.randint(count, (settings.fit_batch,), generator=generator).to(backbone.device)
-            noise = torch.randn(latents.shape, generator=generator).to(backbone.device)
-            abars = backbone.alphas_cumprod[timesteps.cpu()].tolist()
-            noisy = add_noise_each(latents, noise, abars)
-            error = (backbone.predict(noisy, timesteps, condition) - noise).square()
-            error = error * prediction_weight(backbone, timesteps)[:, None, None, None]
-            loss = (error * counts).sum() / (counts.sum() * len(latents) * latents.shape[1])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.item())
-            done = step + 1
-            if done % settings.fit_every == 0 or done == settings.fit_steps:
-                curve.append((done, sum(losses) / len(losses)))
-                losses = []
-                progress.note(loss=curve[-1][1])
-                if checkpoint is not None:
-                    kept: dict[str, Tensor] = dict(parameters)
-                    kept |= {f"mean.{key}": optimizer.state[value]["exp_avg"] for key, value in parameters.items()}
-                    kept |= {f"square.{key}": optimizer.state[value]["exp_avg_sq"] for key, value in parameters.items()}
-                    FitState(belongs, kept, {"step": done, "curve": curve}).save(checkpoint)
-        adapter = {key: value.detach().float().cpu().clone() for key, value in parameters.items()}
-    return adapter, curve

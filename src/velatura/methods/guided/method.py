@@ -1,290 +1,191 @@
 """Loss-guided diffusion: content and style losses steer a frozen model while it denoises.
 
 After the poster "Image-Guided Image Style Transfer with Diffusion model" and ZeCon (Yang et al. 2023), on any model:
-the losses look at decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121).
+the losses compare decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
+from velatura.diffusion.denoising import DenoisingStep, denoise, unsteered
 from velatura.diffusion.guidance import classifier_free, composed
 from velatura.diffusion.inversion import Predict
-from velatura.diffusion.remembered import remembered_inversion
-from velatura.diffusion.sampling import Moment, denoise, unsteered
-from velatura.diffusion.schedules import add_noise, ddim_levels, make_sampler, steps_of_strength, with_learned_variance
-from velatura.errors import SettingError
-from velatura.losses.colour import transport_colours
-from velatura.losses.statistics import style_statistics
-from velatura.memory import Memory
-from velatura.methods.base import Stylization, manifest_of, versions
-from velatura.methods.guided.aims import ZECONS, Aim, aim_at, statistics_of
-from velatura.methods.guided.published import PublishedRun, check_adm
+from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
+from velatura.methods.base import RunResult, WorkingPicture
+from velatura.methods.context import RunContext
+from velatura.methods.guided.fitting import GuidedStyle, fit_guided
+from velatura.methods.guided.objectives import EncodedContent, LossSettings, RegionObjective, region_objective
+from velatura.methods.guided.presets import PRESETS
+from velatura.methods.guided.recolouring import recoloured
 from velatura.methods.guided.settings import GuidedSettings
-from velatura.methods.guided.sizing import usual_sizing
-from velatura.methods.guided.steering import LOOKS, SCALES, Steering, Traced, recomputed, within_sight
-from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
-from velatura.models.perceptual import perceptual_trunk
-from velatura.models.pixel import PixelBackbone
-from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.methods.guided.sizing import usual_size
+from velatura.methods.guided.steering import (
+    GRADIENT_SCALES,
+    GRADIENTS,
+    LOSS_INPUTS,
+    Steering,
+    Traced,
+    at_resolution,
+    recomputed,
+)
+from velatura.models.adm.backbone import PixelBackbone
+from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, TextConditioned
+from velatura.models.noise_schedule import add_noise
+from velatura.picture import Picture
 from velatura.picture.sizing import MIN_SIDE
-from velatura.progress import Progress
-from velatura.regions import Region, latent_shares
-from velatura.regions.masks import Mask, image_of_mask, over
-from velatura.regions.region import described, layered
+from velatura.regions import Region
 from velatura.style import Style
-from velatura.style.pictures import kept_image, picture_tensor
 
 
 @dataclass(frozen=True)
 class Guided(GuidedSettings):
-    """The method; its settings are those of ``GuidedSettings``."""
+    """Loss-guided diffusion; its settings are those of ``GuidedSettings``."""
 
     name: ClassVar[str] = "guided"
-    fits: ClassVar[str] = "guided"
+    style_method: ClassVar[str] = "guided"
+    regions: ClassVar[bool] = True
+    text_styles: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     def fit(
         self,
         picture: Picture,
-        backbone: Backbone,
         name: str,
-        progress: Progress,
+        context: RunContext[Backbone],
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
-        """Cache the style's statistics and picture and, where the model learned such words, its word.
+        """The picture's statistics and its word; a moment's work, so ``checkpoint`` is not used.
 
-        It takes a moment, so ``checkpoint`` is not used. Raises SettingError for a ``mask``.
+        Raises SettingError for a ``mask``.
         """
-        if mask is not None:
-            raise SettingError("guided takes no style mask yet: use --method s2prest, or cut the style picture.")
-        working = usual_sizing(picture.size, self.size, backbone).working
-        pixels = image_to_pixels(picture.image, working).to(backbone.device)
-        trunk = perceptual_trunk(backbone.device, backbone.dtype)
-        statistics = style_statistics(pixels, trunk)
-        tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
-        tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
-        tensors |= {"picture.00": picture_tensor(kept_image(picture.image))}
-        word = backbone.style_word(pixels)
-        if word is not None:
-            tensors["word"] = word
-        card = {
-            "picture": picture.name,
-            "sha256": picture.digest,
-            "size": list(picture.size),
-            "features": trunk.source,
-            "versions": versions(),
-        }
-        return Style(name, self.name, backbone.name, backbone.fingerprint, tensors, card)
+        return fit_guided(picture, name, context, self.size, mask)
 
-    def stylize(
-        self,
-        contents: Sequence[Picture],
-        regions: Sequence[Region],
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ) -> list[Stylization]:
-        """Put the regions' styles on each of the contents; what no region covers stays the content, bit for bit."""
-        for region in regions:
-            region.style.check(self.name, backbone.fingerprint, backbone.name)
-        one = self._published if self.compat else self._stylized
-        return [one(content, regions, backbone, seed, progress, memory) for content in contents]
+    def working_size(self, size: tuple[int, int], backbone: Backbone) -> tuple[int, int]:
+        """The size (width, height) at which a content of ``size`` is worked on."""
+        return usual_size(size, self.size, backbone)
 
-    def _stylized(
-        self,
-        content: Picture,
-        regions: Sequence[Region],
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ) -> Stylization:
-        """Invert or noise the content, then denoise it under each region's losses and word."""
-        sizing = usual_sizing(content.size, self.size, backbone)
-        masks = [region.mask(content) for region in regions]
-        pixels = self.recoloured(image_to_pixels(content.image, sizing.working).to(backbone.device), regions, masks)
+    def _run(self, contents: Sequence[WorkingPicture], context: RunContext[Backbone]) -> list[RunResult]:
+        return [self._stylized(content, context) for content in contents]
+
+    def _stylized(self, content: WorkingPicture, context: RunContext[Backbone]) -> RunResult:
+        """x_T by inversion or noise of the recoloured content, denoised under each region's losses and word."""
+        backbone, placement = context.backbone, content.placement
+        colour_share = self.palette * min(1.0, 2 * self.strength)
         with torch.no_grad():
+            pixels = recoloured(content.pixels().to(context.device), placement, colour_share)
             latents = backbone.encode(pixels)
-        shares = latent_shares(masks, (latents.shape[2], latents.shape[3])).to(latents)
-        seen = within_sight(pixels, self.sight)
-        aims = self.aims(seen, latents, regions, shares, backbone, seed, memory)
-        predict = self.predictor(regions, shares, backbone)
-        run = steps_of_strength(self.steps, self.strength)
-        steering = Steering(
-            backbone,
-            Traced(recomputed(predict) if self.activations == "recomputed" else predict),
-            aims,
-            latents,
-            LOOKS[self.look],
-            SCALES[self.scale],
-            self.force,
-            self.inner,
-            run,
-            self.sight,
-        )
-        move = steering.at_clean if self.gradient == "x0" else steering.through_unet
+            shares = placement.shares((latents.shape[2], latents.shape[3])).to(latents)
+        seen = EncodedContent(at_resolution(pixels, self.loss_resolution), latents)
+        objectives = self.objectives(seen, placement.regions, shares, context)
+        predict = self.predictor(placement.regions, shares, backbone)
+        with torch.no_grad():
+            start = self.start_latents(latents, context)
+            result, values = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
+            decoded = recoloured(backbone.decode(result), placement, colour_share)
+        trunk, encoder = objectives[0].objective.trunk, objectives[0].encoder_source  # the same for every region
+        return RunResult(decoded, scores=values, manifest={"features": trunk.source, "image_encoder": encoder})
+
+    def start_latents(self, latents: Tensor, context: RunContext[Backbone]) -> Tensor:
+        """x_t of clean ``latents`` at the level from which the run starts, by DDIM inversion or by fresh noise."""
+        if not self.run_steps:
+            return latents
+        if self.start == "noise":
+            levels = context.backbone.schedule.ddim_levels(self.steps).up_to(self.run_steps)
+            return add_noise(latents, context.noise(latents.shape), levels.abars[-1])
+        settings = InversionSettings(self.steps, self.run_steps, self.corrections)
+        unconditional = context.unconditional()
+        return cached_inversion(context.backbone, latents, unconditional, settings, context.cache, context.progress)
+
+    def denoised(
+        self, start: Tensor, steering: Steering, context: RunContext[Backbone]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """x_0 of the run from ``start``, and each loss's last value by name."""
+        steers = self.guidance_rms > 0 and any(region.objective.terms for region in steering.objectives)
         values: dict[str, float] = {}
 
-        def steer(moment: Moment) -> Moment:
-            steered, measured = move(moment)
-            values.update(measured)
-            progress.note(**measured)
+        def steer(step: DenoisingStep) -> DenoisingStep:
+            steered, found = GRADIENTS[self.gradient](steering, step)
+            values.update(found)
+            context.progress.note(**found)
             return steered
 
-        wanted = any(aim.objective.terms for aim in aims) and self.force > 0
-        with torch.no_grad():
-            result = denoise(
-                steering.predict if wanted and self.gradient == "unet" else predict,
-                self.start_latents(latents, backbone, seed, progress, memory),
-                self.made_sampler(backbone),
-                self.steps,
-                run,
-                steer=steer if wanted else unsteered,
-                generator=torch.Generator().manual_seed(seed + 1),
-                eta=self.eta,
-                progress=progress,
-            )
-            decoded = self.recoloured(backbone.decode(result), regions, masks)
-        return self.finished(decoded, content, regions, masks, aims, values, backbone, seed, sizing.working)
+        result = denoise(
+            steering.predict if steers and self.gradient == "unet" else steering.predict.predict,
+            start,
+            self.run_sampler(context),
+            steer=steer if steers else unsteered,
+            progress=context.progress,
+        )
+        return result, values
 
-    def finished(
-        self,
-        decoded: Tensor,
-        content: Picture,
-        regions: Sequence[Region],
-        masks: Sequence[Mask],
-        aims: Sequence[Aim],
-        values: Mapping[str, float],
-        backbone: Backbone,
-        seed: int,
-        working: tuple[int, int],
-    ) -> Stylization:
-        """The picture at the content's size, over the content where regions leave some of it, with its manifest."""
-        picture, layers = pixels_to_image(decoded, content.size), {}
-        if any(region.query is not None or region.weight < 1 for region in regions):
-            picture = over(picture, content.image, np.minimum(1, np.sum(layered(masks), axis=0)))
-            layers = {f"mask{index}": image_of_mask(mask) for index, mask in enumerate(masks)}
-        settings = {**asdict(self), "weights": dict(self.weights), "spans": dict(self.spans)}
-        made = manifest_of(self.name, settings, content, regions[0].style, backbone, seed, working)
-        manifest = {
-            **made,
-            "features": aims[0].objective.trunk.source,
-            "image_encoder": aims[0].eyes,  # one model, one encoder, whatever the region
-            "regions": described(regions),
-        }
-        return Stylization(picture, content.alpha, layers, values, manifest)
+    def steering(
+        self, predict: Predict, objectives: Sequence[RegionObjective], latents: Tensor, backbone: Backbone
+    ) -> Steering:
+        """What moves the steps of a content with these clean ``latents``."""
+        return Steering(
+            backbone,
+            Traced(recomputed(predict) if self.activations == "recomputed" else predict),
+            objectives,
+            latents,
+            LOSS_INPUTS[self.loss_input],
+            GRADIENT_SCALES[self.gradient_scale],
+            self.guidance_rms,
+            self.gradient_steps,
+            self.loss_resolution,
+        )
 
-    def recoloured(self, pixels: Tensor, regions: Sequence[Region], masks: Sequence[Mask]) -> Tensor:
-        """A picture (1, 3, H, W) with each region's colours moved towards its style's."""
-        share = self.palette * min(1.0, 2 * self.strength)
-        covers = [torch.from_numpy(cover)[None, None].to(pixels) for cover in layered(masks)]
-        moved = pixels
-        for region, cover in zip(regions, covers, strict=True):
-            statistics = statistics_of(region.style, pixels.device)
-            if share and statistics is not None:
-                sized = F.interpolate(cover, pixels.shape[2:], mode="area")
-                if not bool(sized.any()):
-                    continue
-                own = transport_colours(pixels, statistics.colour_mean, statistics.colour_factor, share, sized)
-                moved = own if bool((sized == 1).all()) else moved + sized * (own - pixels)
-        return moved
-
-    def aims(
-        self,
-        pixels: Tensor,
-        latents: Tensor,
-        regions: Sequence[Region],
-        shares: Tensor,
-        backbone: Backbone,
-        seed: int,
-        memory: Memory,
-    ) -> list[Aim]:
-        """What each region's style wants, and where."""
-        side = max(MIN_SIDE, round(self.window * min(latents.shape[2:]) * backbone.factor)) if self.window < 1 else 0
-        wanted = (self.weights, self.spans, backbone)
+    def objectives(
+        self, content: EncodedContent, regions: Sequence[Region], shares: Tensor, context: RunContext[Backbone]
+    ) -> list[RegionObjective]:
+        """Each region's losses, by its share (K, 1, h, w) of the latents."""
+        short = min(content.latents.shape[2:]) * context.backbone.factor
+        side = max(MIN_SIDE, round(self.crop * short)) if self.crop < 1 else 0
+        settings = LossSettings(self.weights, self.spans, side)
         return [
-            aim_at(
-                region.style,
-                pixels,
-                latents,
-                *wanted,
-                torch.Generator().manual_seed(seed),
-                memory,
-                where,
-                region.span,
-                window=side,
-            )
-            for region, where in zip(regions, _parts(shares), strict=True)
+            region_objective(region, share, content, settings, context)
+            for region, share in zip(regions, _region_shares(shares), strict=True)
         ]
 
     def predictor(self, regions: Sequence[Region], shares: Tensor, backbone: Backbone) -> Predict:
-        """Classifier-free guidance with each region's word, or with the bare prompt where there is none."""
-        without = backbone.text([self.negative_prompt])
-        conditions = [self.condition(region.style, backbone) for region in regions]
-        if len(regions) == 1 and _parts(shares)[0] is None:
-            return classifier_free(backbone, conditions[0], without, self.guidance_scale)
-        return composed(backbone, conditions, shares, without, self.guidance_scale)
+        """Classifier-free guidance by each region's prompt in its share (K, 1, h, w) of the latents."""
+        unconditional = self._encoded(self.negative_prompt, backbone)
+        conditionings = [self.conditioning(region.style, backbone) for region in regions]
+        if len(regions) == 1 and _region_shares(shares)[0] is None:
+            return classifier_free(backbone, conditionings[0], unconditional, self.guidance_scale)
+        return composed(backbone, conditionings, shares, unconditional, self.guidance_scale)
 
-    def condition(self, style: Style, backbone: Backbone) -> Condition:
-        """The prompt with the style's word; the empty text where the prompt wants a word and there is none."""
-        word = style.tensors.get("word")
-        says_word = PLACEHOLDER in self.prompt
-        if says_word and word is None:
-            return backbone.text([""])
-        return backbone.text([self.prompt], word if says_word else None)
+    def conditioning(self, style: Style, backbone: Backbone) -> Conditioning:
+        """The prompt, with the style's word for "*"; the empty prompt where it has a "*" and the style no word."""
+        if PLACEHOLDER not in self.prompt:
+            return self._encoded(self.prompt, backbone)
+        word = GuidedStyle.of(style).word
+        return self._encoded(self.prompt if word is not None else "", backbone, word)
 
-    def made_sampler(self, backbone: Backbone) -> Any:
-        """The sampler; DDPM on an ADM takes the variance that the network has learned."""
-        sampler = make_sampler(self.sampler, backbone.scheduler)
-        if self.sampler == "ddpm" and isinstance(backbone, PixelBackbone):
-            return with_learned_variance(sampler, backbone.last_variance)
-        return sampler
+    def _encoded(self, prompt: str, backbone: Backbone, word: Tensor | None = None) -> Conditioning:
+        """A prompt's conditioning; a model without prompts has its unconditional one alone."""
+        if not isinstance(backbone, TextConditioned):
+            return backbone.unconditional()
+        return backbone.encode_prompt([prompt], word)
 
-    def start_latents(
-        self, latents: Tensor, backbone: Backbone, seed: int, progress: Progress, memory: Memory
-    ) -> Tensor:
-        """The content at the noise level from which ``strength`` of the steps remain."""
-        run = steps_of_strength(self.steps, self.strength)
-        if not run:
-            return latents
-        if self.start == "noise":
-            generator = torch.Generator().manual_seed(seed)
-            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-            return add_noise(latents, noise, ddim_levels(backbone.alphas_cumprod, self.steps).up_to(run).abars[-1])
-        way = (backbone, latents, backbone.text([""]), self.steps, run)
-        return remembered_inversion(*way, self.corrections, memory, progress)
-
-    def _published(
-        self,
-        content: Picture,
-        regions: Sequence[Region],
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ) -> Stylization:
-        """ZeCon's own loop (section 1; guided-details 1.3 and 1.4), squashed to the model's square."""
-        adm, side = check_adm(backbone), backbone.native_size
-        pixels = image_to_pixels(content.image, (side, side)).to(backbone.device)
-        draws = torch.Generator().manual_seed(seed)
-        aim = aim_at(regions[0].style, pixels, pixels, self.weights, {}, backbone, draws, memory, ways=ZECONS)
-        run = PublishedRun(self.steps, self.strength, self.start, self.sampler, self.eta)
-        clean, values = run(pixels, aim, adm, draws, progress)
-        masks = [region.mask(content) for region in regions]
-        return self.finished(clean, content, regions, masks, [aim], values, backbone, seed, (side, side))
+    def run_sampler(self, context: RunContext[Backbone]) -> Sampler:
+        """The sampler of the run; "ddpm" on an ADM takes the variance that the network has learned."""
+        run = Run(self.steps, self.run_steps, self.eta, context.generator(1))
+        schedule = context.backbone.schedule
+        if self.sampler == "ddpm" and isinstance(context.backbone, PixelBackbone):
+            return learned_variance_sampler(schedule, run)
+        return make_sampler(self.sampler, schedule, run)
 
 
-def _parts(shares: Tensor) -> list[Tensor | None]:
-    """Each region's share (1, 1, h, w); None for the one that is everywhere."""
+def _region_shares(shares: Tensor) -> list[Tensor | None]:
+    """Each region's share (1, 1, h, w) of the latents; None for one that covers everything."""
     whole = len(shares) == 1 and bool((shares == 1).all())
     return [None] if whole else [share[None] for share in shares]

@@ -4,42 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from velatura.diffusion.schedules import steps_of_strength
 from velatura.errors import SettingError
 from velatura.losses import check_losses
-from velatura.methods.checks import check_shares
-from velatura.methods.guided.published import check_published
-from velatura.methods.guided.steering import LOOKS, SCALES
+from velatura.methods.base import Method
+from velatura.methods.guided.steering import GRADIENT_SCALES, GRADIENTS, LOSS_INPUTS
+from velatura.methods.validation import check_shares
 from velatura.models.backbone import PLACEHOLDER
+from velatura.models.noise_schedule import steps_of_strength
 from velatura.picture.sizing import check_size
+from velatura.span import Span
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "start": ("inversion", "noise"),
+    "gradient": tuple(GRADIENTS),
+    "activations": ("kept", "recomputed"),
+    "loss_input": tuple(LOSS_INPUTS),
+    "gradient_scale": tuple(GRADIENT_SCALES),
+}
 
 
 @dataclass(frozen=True)
-class GuidedSettings:
+class GuidedSettings(Method):
     """Settings of loss-guided diffusion.
 
     ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
-    ``start`` is "inversion" (DDIM, ``corrections`` fixed-point iterations a step) or "noise".
-    ``weights`` are those of the losses, ``spans`` the parts (from, to) of the run in which they count.
-    ``gradient`` "x0" moves the clean estimate and keeps the noise, "unet" moves the noise by the gradient through the
-    network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
-    ``look`` says what the losses see: the "clean" estimate, or its "blend" with x_t that ZeCon takes; made no larger
-    than ``sight`` (short side in pixels; 0: as it is): finer than that the model paints as it likes. The feature
-    network looks through one square window a step, each in its turn; its side is ``window`` (above 0 to 1: at
-    everything) of the working short side, so that the losses stay the same part of a step.
-    ``scale`` "rms" makes each push as long as ``force``, "clipped" at most so long, "raw" leaves it to the weights;
-    ``inner`` pushes share a step. ``sampler`` is "ddpm" (ancestral), "ddim", where ``eta`` (0..1) mixes in fresh noise,
-    "dpmsolver++", "unipc" or "euler".
+    ``start`` is "inversion" (DDIM, with ``corrections`` fixed-point iterations a step) or "noise".
+    ``weights`` are those of the losses, ``spans`` the parts of the run in which they count, both by the loss's name.
+    ``gradient`` "x0" stops at the x0 estimate, moves it and keeps the noise; "unet" moves the noise by the gradient
+    through the network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
+    ``loss_input`` is what the losses compare: the decoded "x0" estimate, or ZeCon's "blend" of it with x_t; its short
+    side is ``loss_resolution`` pixels at most (0: as it is), so that finer strokes are left to the model.
+    The feature network gets one square crop in each step, of side ``crop`` (above 0 to 1: everything) times the
+    working short side; crops take turns, so that they cover the picture.
+    ``gradient_scale`` "rms" gives each push on the noise an rms of ``guidance_rms``, "clipped" at most that, "raw"
+    leaves it to the weights; a step has ``gradient_steps`` pushes, which share ``guidance_rms``.
+    ``sampler`` is "ddim", where ``eta`` (0..1) mixes in fresh noise, "ddpm" (ancestral; with the learned variance of
+    an ADM), "dpmsolver++", "unipc" or "euler".
     ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else,
     and the result's once more (less below strength 0.5, so that a small strength is a small change).
-    ``prompt`` with "*" puts the style picture's own word there where the model has learned such words.
-    ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the
-    model's native size, at most 512). ``compat`` "original" runs ZeCon's own loop on an ADM.
+    ``prompt`` with "*" takes the style picture's own word where the model reads pictures as words.
+    ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the model's
+    native size, at most 512).
+
+    Raises SettingError for values outside these ranges.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "look": "loss_input",
+        "sight": "loss_resolution",
+        "window": "crop",
+        "scale": "gradient_scale",
+        "force": "guidance_rms",
+        "inner": "gradient_steps",
+    }
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"loss_input": {"clean": "x0"}}
 
     steps: int = 40
     strength: float = 0.6
@@ -50,47 +71,41 @@ class GuidedSettings:
     corrections: int = 0
     gradient: str = "x0"
     activations: str = "kept"
-    look: str = "clean"
-    sight: int = 256
-    window: float = 0.4375
-    scale: str = "rms"
-    force: float = 0.25
+    loss_input: str = "x0"
+    loss_resolution: int = 256
+    crop: float = 0.4375
+    gradient_scale: str = "rms"
+    guidance_rms: float = 0.25
     palette: float = 1.0
-    inner: int = 1
+    gradient_steps: int = 1
     eta: float = 0.0
     sampler: str = "ddim"
     size: int = 0
-    compat: str = ""
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    spans: Mapping[str, Span] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choices = {
-            "start": ("inversion", "noise"),
-            "gradient": ("x0", "unet"),
-            "activations": ("kept", "recomputed"),
-            "look": tuple(LOOKS),
-            "scale": tuple(SCALES),
-            "compat": ("", "original"),
-        }
-        for setting, allowed in choices.items():
+        for setting, allowed in CHOICES.items():
             if getattr(self, setting) not in allowed:
-                offered = " or ".join(choice or "empty" for choice in allowed)
-                raise SettingError(f"{setting} must be {offered}, not '{getattr(self, setting)}'.")
-        if self.inner < 1 or self.corrections < 0 or self.force < 0:
-            raise SettingError("inner must be at least 1, corrections and force must not be negative.")
+                raise SettingError(f"{setting} must be {' or '.join(allowed)}, not '{getattr(self, setting)}'.")
+        if self.gradient_steps < 1 or self.corrections < 0 or self.guidance_rms < 0:
+            raise SettingError("gradient_steps must be at least 1, corrections and guidance_rms must not be negative.")
         check_shares(self, "palette", "eta")
-        if not 0 < self.window <= 1:
-            raise SettingError(f"window must be above 0 and at most 1, not {self.window:g}.")
+        if not 0 < self.crop <= 1:
+            raise SettingError(f"crop must be above 0 and at most 1, not {self.crop:g}.")
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
         check_losses(self.weights, self.spans)
-        if self.compat:
-            check_published(self.weights)
         check_size(self.size)
-        check_size(self.sight)
+        check_size(self.loss_resolution)
         steps_of_strength(self.steps, self.strength)
 
     @property
-    def fitted_by(self) -> Mapping[str, Any]:
+    def fit_settings(self) -> Mapping[str, Any]:
+        """The settings that a fit depends on: the size of the statistics."""
         return {"size": self.size}
+
+    @property
+    def run_steps(self) -> int:
+        """How many of the ``steps`` are run."""
+        return steps_of_strength(self.steps, self.strength)

@@ -1,9 +1,12 @@
-"""How the losses' gradient moves a step."""
+"""How the losses' gradient moves a denoising step.
+
+Notation: s = sqrt(1 - abar), x0_hat = (x_t - s eps) / sqrt(abar), L the weighted sum of losses on decode(x_in).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,15 +14,62 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from velatura.diffusion.denoising import DenoisingStep
 from velatura.diffusion.inversion import Predict
-from velatura.diffusion.sampling import Moment, towards
-from velatura.diffusion.schedules import add_noise, clean_of
-from velatura.losses import View
-from velatura.methods.guided.aims import Aim
-from velatura.models.backbone import Backbone
+from velatura.losses import LossInput
+from velatura.methods.guided.objectives import RegionObjective
+from velatura.models.backbone import Backbone, Prediction
+from velatura.models.noise_schedule import add_noise, predict_x0
 
 Values = dict[str, float]
-Scale = Callable[[Tensor, float], Tensor]
+LossInputOf = Callable[[Tensor, DenoisingStep], Tensor]
+GradientScale = Callable[[Tensor, float], Tensor]
+
+
+def x0_input(x0: Tensor, step: DenoisingStep) -> Tensor:
+    """x_in = x0_hat (Bansal et al. 2023)."""
+    return x0
+
+
+def blended_input(x0: Tensor, step: DenoisingStep) -> Tensor:
+    """x_in = f x0_hat + (1 - f) x_t with f = sqrt(1 - abar), as in ZeCon and the poster."""
+    share = math.sqrt(1 - step.abar)
+    return share * x0 + (1 - share) * step.latents
+
+
+LOSS_INPUTS: Mapping[str, LossInputOf] = {"x0": x0_input, "blend": blended_input}
+
+
+def root_mean_square(gradient: Tensor) -> Tensor:
+    """The rms (B, 1, 1, 1) of each picture's gradient (B, C, h, w), at least 1e-12."""
+    return gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def rms(gradient: Tensor, limit: float) -> Tensor:
+    """limit g / rms(g): always of rms ``limit``, so that only the ratios of the weights matter; 0 stays 0."""
+    return limit * (gradient / root_mean_square(gradient))
+
+
+def clipped(gradient: Tensor, limit: float) -> Tensor:
+    """g min(1, limit / rms(g)): of rms ``limit`` at most."""
+    return gradient * (limit / root_mean_square(gradient)).clamp(max=1.0)
+
+
+def raw(gradient: Tensor, _limit: float) -> Tensor:
+    """g itself: the weights alone decide, as published."""
+    return gradient
+
+
+GRADIENT_SCALES: Mapping[str, GradientScale] = {"rms": rms, "clipped": clipped, "raw": raw}
+
+
+def at_resolution(pixels: Tensor, side: int) -> Tensor:
+    """Pixels (B, 3, H, W) shrunk to a short side of ``side`` (0: as they are), never enlarged; aspect kept."""
+    short = min(pixels.shape[2:])
+    if not side or short <= side:
+        return pixels
+    size = [round(length * side / short) for length in pixels.shape[2:]]
+    return F.interpolate(pixels, size, mode="bilinear", antialias=True)
 
 
 class Traced:
@@ -27,151 +77,117 @@ class Traced:
 
     def __init__(self, predict: Predict) -> None:
         self.predict = predict
-        self._asked: Tensor | None = None
-        self._graph: tuple[Tensor, Tensor] | None = None
+        self._latents: Tensor | None = None
+        self._graph: tuple[Tensor, Prediction] | None = None
 
-    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
-        return self.graph(latents, timestep)[1].detach()
+    def __call__(self, latents: Tensor, timestep: int) -> Prediction:
+        """The prediction, outside the graph."""
+        prediction = self.graph(latents, timestep)[1]
+        variance = prediction.variance
+        return Prediction(prediction.noise.detach(), None if variance is None else variance.detach())
 
-    def graph(self, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
-        """A leaf with the values of ``latents``, and the noise predicted from it."""
-        if self._graph is None or self._asked is not latents:
+    def graph(self, latents: Tensor, timestep: int) -> tuple[Tensor, Prediction]:
+        """A leaf with the values of ``latents``, and the prediction from it."""
+        if self._graph is None or self._latents is not latents:
             with torch.enable_grad():
                 leaf = latents.detach().requires_grad_()
-                self._asked, self._graph = latents, (leaf, self.predict(leaf, timestep))
+                self._latents, self._graph = latents, (leaf, self.predict(leaf, timestep))
         return self._graph
 
     def forget(self) -> None:
-        """Let go of the graph and what it keeps."""
-        self._asked = self._graph = None
+        """Free the graph."""
+        self._latents = self._graph = None
 
 
-@dataclass(frozen=True)
+def recomputed(predict: Predict) -> Predict:
+    """The same prediction, whose activations are computed again for the gradient instead of being kept."""
+
+    def predict_again(latents: Tensor, timestep: int) -> Prediction:
+        prediction: Prediction = checkpoint(predict, latents, timestep, use_reentrant=False)
+        return prediction
+
+    return predict_again
+
+
+@dataclass(frozen=True, eq=False)
 class Steering:
-    """Moves each moment against the gradient of what the ``aims`` want.
+    """Moves denoising steps of one content against the gradient of its regions' losses.
 
-    ``scale`` turns a gradient, times sqrt(1 - abar), and a ``force`` into a push on the noise; ``inner`` pushes share
-    a step. ``look`` gives the latents that the losses see, of the clean estimate and the moment; they see them decoded
-    and made no larger than ``sight`` (short side in pixels; 0: as they are).
+    ``gradient_scale`` turns s g into a push on the noise of rms ``guidance_rms``, over ``gradient_steps`` pushes.
+    Losses take ``loss_input``, decoded and at a short side of ``loss_resolution`` pixels at most (0: as it is).
     """
 
     backbone: Backbone
     predict: Traced
-    aims: Sequence[Aim]
-    latents: Tensor  # of the content
-    look: Callable[[Tensor, Moment], Tensor]
-    scale: Scale
-    force: float
-    inner: int
-    total: int  # steps of the run
-    sight: int = 0
+    objectives: Sequence[RegionObjective]
+    latents: Tensor  # of the content, clean
+    loss_input: LossInputOf = x0_input
+    gradient_scale: GradientScale = rms
+    guidance_rms: float = 0.25
+    gradient_steps: int = 1
+    loss_resolution: int = 0
 
-    def through_unet(self, moment: Moment) -> tuple[Moment, Values]:
-        """eps' = eps + push, by the gradient with respect to x_t (guided-details 1.4, 1.6); one pass for all pushes."""
-        values, pushed = Values(), torch.zeros_like(moment.noise)
-        latents, noise = self.predict.graph(moment.latents, moment.timestep)
-        for _ in range(self.inner):
+    def through_unet(self, step: DenoisingStep) -> tuple[DenoisingStep, Values]:
+        """eps' = eps + scale(s dL/dx_t), the gradient through the UNet (Dhariwal & Nichol 2021, algorithm 2).
+
+        All pushes of a step share one pass.
+        """
+        values, pushed = Values(), torch.zeros_like(step.noise)
+        latents, prediction = self.predict.graph(step.latents, step.timestep)
+        for _ in range(self.gradient_steps):
             with torch.enable_grad():
-                clean = clean_of(latents, noise + pushed, moment.abar)
-                push, values = self.push(clean, replace(moment, latents=latents), latents)
+                x0 = predict_x0(latents, prediction.noise + pushed, step.abar)
+                push, values = self.push(x0, replace(step, latents=latents), latents)
             pushed = pushed + push
         self.predict.forget()
-        return replace(moment, noise=moment.noise + pushed), values
+        return step.with_noise(step.noise + pushed), values
 
-    def at_clean(self, moment: Moment) -> tuple[Moment, Values]:
-        """x0' = x0_hat - sqrt(1 - abar) push, the noise kept: the gradient stops at x0_hat (guided-details 1.7)."""
-        values: Values = {}
-        for _ in range(self.inner):
+    def through_x0(self, step: DenoisingStep) -> tuple[DenoisingStep, Values]:
+        """x0' = x0_hat - s scale(s dL/dx0_hat), the noise kept: the gradient stops at x0_hat (He et al. 2024)."""
+        values = Values()
+        for _ in range(self.gradient_steps):
             with torch.enable_grad():
-                clean = moment.clean.detach().requires_grad_()
-                push, values = self.push(clean, moment, clean)
-            moment = towards(moment, clean.detach() - math.sqrt(1 - moment.abar) * push)
-        return moment, values
+                x0 = step.x0.detach().requires_grad_()
+                push, values = self.push(x0, step, x0)
+            step = step.with_x0(x0.detach() - math.sqrt(1 - step.abar) * push)
+        return step, values
 
-    def push(self, clean: Tensor, moment: Moment, leaf: Tensor) -> tuple[Tensor, Values]:
-        """The aims' scaled gradients with respect to ``leaf``, each where it acts; and the losses' values by name."""
-        seen = self.look(clean, moment)
-        pixels, passed, values = self.decoded(seen), moment.index / max(1, self.total - 1), Values()
-        push = torch.zeros_like(leaf)
-        for number, aim in enumerate(self.aims):
-            if not aim.span[0] <= passed <= aim.span[1]:
+    def push(self, x0: Tensor, step: DenoisingStep, leaf: Tensor) -> tuple[Tensor, Values]:
+        """The sum over regions of share * scale(s dL/dleaf), and the losses' values by name (and region)."""
+        latents = self.loss_input(x0, step)
+        pixels, values, push = self.decode(latents), Values(), torch.zeros_like(leaf)
+        for number, region in enumerate(self.objectives):
+            if not region.span.contains(step.progress):
                 continue
-            loss, found = aim.objective(pixels, seen, self.content(aim, moment, passed), passed)
+            loss, found = region.objective(pixels, latents, self.content(region, step), step.progress)
             if not found:
                 continue
-            # More pushes, or other aims, may come through the same graph.
+            # More pushes, or other regions, may come through the same graph.
             gradient = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
-            scaled = self.scale(math.sqrt(1 - moment.abar) * gradient, self.force / self.inner)
-            push = push + (scaled if aim.share is None else aim.share * scaled)
-            values |= found if len(self.aims) == 1 else {f"{name}.{number}": value for name, value in found.items()}
+            limit = self.guidance_rms / self.gradient_steps
+            scaled = self.gradient_scale(math.sqrt(1 - step.abar) * gradient, limit)
+            push = push + (scaled if region.share is None else region.share * scaled)
+            several = len(self.objectives) > 1
+            values |= {f"{name}.{number}": value for name, value in found.items()} if several else found
         return push, values
 
     @torch.no_grad()
-    def content(self, aim: Aim, moment: Moment, passed: float) -> View:
-        """The content, looked at as the result is: noised by the moment's own noise where the look wants noise."""
-        if self.look is clean_look:
-            return aim.content(moment.index)
-        noised = replace(moment, latents=add_noise(self.latents, moment.noise, moment.abar))
-        seen = self.look(self.latents, noised)
-        window = aim.content(moment.index).window
-        return aim.objective.view(self.decoded(seen), seen, aim.objective.acting(passed), window)
+    def content(self, region: RegionObjective, step: DenoisingStep) -> LossInput:
+        """The content as a step's result is compared with it; for a blend, noised by the step's own noise."""
+        fixed = region.content(step.index)
+        if self.loss_input is x0_input:
+            return fixed
+        noised = replace(step, latents=add_noise(self.latents, step.noise, step.abar))
+        latents = self.loss_input(self.latents, noised)
+        terms = region.objective.acting(step.progress)
+        return region.objective.loss_input(self.decode(latents), latents, terms, fixed.crop)
 
-    def decoded(self, latents: Tensor) -> Tensor:
-        """The picture that losses look at."""
-        return within_sight(self.backbone.decode(latents), self.sight)
-
-
-def within_sight(pixels: Tensor, sight: int) -> Tensor:
-    """Pixels (B, 3, H, W) whose short side is at most ``sight``, if that is not 0; aspect kept."""
-    short = min(pixels.shape[2:])
-    if not sight or short <= sight:
-        return pixels
-    size = [round(side * sight / short) for side in pixels.shape[2:]]
-    return F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    def decode(self, latents: Tensor) -> Tensor:
+        """The pixels that losses compare."""
+        return at_resolution(self.backbone.decode(latents), self.loss_resolution)
 
 
-def clean_look(clean: Tensor, moment: Moment) -> Tensor:
-    """The clean estimate itself."""
-    return clean
-
-
-def blended_look(clean: Tensor, moment: Moment) -> Tensor:
-    """x_in = f x0_hat + (1 - f) x_t, f = sqrt(1 - abar): what ZeCon and the poster look at."""
-    share = math.sqrt(1 - moment.abar)
-    return share * clean + (1 - share) * moment.latents
-
-
-def normalised(gradient: Tensor) -> Tensor:
-    """A gradient (B, C, H, W) brought to rms 1 for each picture; zero stays zero."""
-    rms = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-    return gradient / rms.clamp(min=1e-12)
-
-
-def rms_scale(gradient: Tensor, force: float) -> Tensor:
-    """Always as long as ``force`` says, so that weights need no tuning."""
-    return force * normalised(gradient)
-
-
-def raw_scale(gradient: Tensor, force: float) -> Tensor:
-    """The gradient itself: the losses' weights alone decide, as published."""
-    return gradient
-
-
-def clipped_scale(gradient: Tensor, force: float) -> Tensor:
-    """The gradient itself up to an rms of ``force``."""
-    rms = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-    return gradient * (force / rms.clamp(min=1e-12)).clamp(max=1.0)
-
-
-SCALES: dict[str, Scale] = {"rms": rms_scale, "raw": raw_scale, "clipped": clipped_scale}
-LOOKS: dict[str, Callable[[Tensor, Moment], Tensor]] = {"clean": clean_look, "blend": blended_look}
-
-
-def recomputed(predict: Predict) -> Predict:
-    """The same prediction, whose inner activations are computed again for the gradient instead of being kept."""
-
-    def again(latents: Tensor, timestep: int) -> Tensor:
-        noise: Tensor = checkpoint(predict, latents, timestep, use_reentrant=False)
-        return noise
-
-    return again
+GRADIENTS: Mapping[str, Callable[[Steering, DenoisingStep], tuple[DenoisingStep, Values]]] = {
+    "x0": Steering.through_x0,
+    "unet": Steering.through_unet,
+}

@@ -1,13 +1,13 @@
-"""S2PreST: InST's learned word, steered by the content's edges (spec s2prest, sections 2 and 3).
+"""S2PreST: InST's learned word, guided by the content's edges (spec s2prest, sections 2 and 3).
 
-C is the content, K its edge picture, S the style picture; v(.) is the word map fitted on S; z are latents.
+C is the content, K its edge picture, S the style picture; z are latents, e image embeddings, c conditionings; v is the
+word map fitted on S, which makes a word of an image embedding.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,29 +15,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from velatura.cache import tensor_digest
+from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
+from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free
 from velatura.diffusion.latents import adain
-from velatura.diffusion.remembered import remembered_inversion
-from velatura.diffusion.sampling import denoise
-from velatura.diffusion.schedules import ddim_levels, make_sampler, noise_of
-from velatura.errors import StyleError
-from velatura.memory import Memory, tensor_digest
-from velatura.methods.base import Stylization, manifest_of
-from velatura.methods.fits import fit_settings
-from velatura.methods.s2prest.arithmetic import ARITHMETICS, Arithmetic, Draws, Entry, noised_mix
+from velatura.diffusion.samplers import Run, make_sampler
+from velatura.methods.base import RunResult, Size, WorkingPicture
+from velatura.methods.context import RunContext
+from velatura.methods.fitting import fit_settings
+from velatura.methods.s2prest.conditioned import Context, check_word_conditioned, word_conditioned
+from velatura.methods.s2prest.edges import NO_EDGES, edge_picture, edge_weight
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
-from velatura.methods.s2prest.quantities import Conditions, Prepared, Start, edge_weight, joined
-from velatura.methods.s2prest.settings import EDGE_SOURCES, S2PreSTSettings
-from velatura.models.backbone import PLACEHOLDER, Backbone, Condition
-from velatura.models.edges import canny_edges, hed_edges
-from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image
-from velatura.progress import Progress
-from velatura.regions import Region, whole_style
+from velatura.methods.s2prest.mixing import mix_styles
+from velatura.methods.s2prest.quantities import Conditions, ContentBatch, Entry, Noises, Start, noised_mix
+from velatura.methods.s2prest.settings import S2PreSTSettings
+from velatura.methods.s2prest.style import S2PreSTStyle, StylePart
+from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction
+from velatura.models.noise_schedule import NoiseSchedule, add_noise, predict_noise, steps_of_strength
+from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture.tensors import covering
+from velatura.span import progress_of
 from velatura.style import Style
-from velatura.style.pictures import pictures_of
-from velatura.style.word_map import WordMap
-
-COMPUTED_MOST = 4  # contents that share a pass
 
 
 @dataclass(frozen=True)
@@ -45,247 +44,208 @@ class S2PreST(S2PreSTSettings):
     """The method; its settings are those of ``S2PreSTSettings``."""
 
     name: ClassVar[str] = "s2prest"
-    fits: ClassVar[str] = "s2prest"  # styles are shared with InST
+    style_method: ClassVar[str] = "s2prest"  # InST shares its styles
+    batch: ClassVar[int] = 4
+    layout: ClassVar[str] = "paper"
+    mixes: ClassVar[bool] = True
 
     @property
-    def fitted_by(self) -> Mapping[str, Any]:
+    def fit_settings(self) -> Mapping[str, Any]:
+        """The settings that a fit depends on."""
         return fit_settings(self, FitSettings)
 
-    @property
-    def arithmetic(self) -> Arithmetic:
-        return ARITHMETICS[self.compat]
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError for a model without text encoder or image encoder."""
+        check_word_conditioned(backbone, self.name)
 
     def fit(
         self,
         picture: Picture,
-        backbone: Backbone,
         name: str,
-        progress: Progress,
+        context: RunContext[Backbone],
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
-        """Fit the word map v(.) on a style picture (section 1); resumed from ``checkpoint`` where that is there."""
-        return fit_word(self, self.fits, picture, backbone, name, progress, mask, checkpoint)
+        """Fit the word map v on a style picture, white in ``mask`` where it counts; resumed from ``checkpoint``."""
+        tensors, card = fit_word(self, picture, word_conditioned(context, self.name), mask, checkpoint)
+        return Style(name, self.style_method, context.backbone.name, context.backbone.fingerprint, tensors, card)
 
-    def stylize(
-        self,
-        contents: Sequence[Picture],
-        regions: Sequence[Region],
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ) -> list[Stylization]:
-        """Put the style on contents; those of equal working size share every pass through the network."""
-        settled = self.settled(backbone)
-        if settled != self:
-            return settled.stylize(contents, regions, backbone, seed, progress, memory)
-        style = whole_style(regions, self.name)
-        style.check(self.fits, backbone.fingerprint, backbone.name)
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, content in enumerate(contents):
-            by_size.setdefault(self.arithmetic.sizing(content.size, self.size, backbone).working, []).append(index)
-        results: dict[int, Stylization] = {}
-        for working, indices in by_size.items():
-            for first in range(0, len(indices), COMPUTED_MOST):
-                some = indices[first : first + COMPUTED_MOST]
-                batch = self._together([contents[i] for i in some], working, style, backbone, seed, progress, memory)
-                results.update(zip(some, batch, strict=True))
-        return [results[index] for index in range(len(contents))]
+    def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
+        """One style whose words and latent are weighted sums of those of several."""
+        return mix_styles(styles)
 
     @torch.no_grad()
-    def _together(
-        self,
-        contents: Sequence[Picture],
-        working: tuple[int, int],
-        style: Style,
-        backbone: Backbone,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ) -> list[Stylization]:
-        before = backbone.evaluations
-        prepared = joined(
-            [self.prepare(content, working, style, backbone, seed, memory) for content in contents], backbone.device
-        )
-        conditions = self.conditions(prepared, style, backbone, memory)
-        entry = self.arithmetic.entry(backbone, self.steps, self.strength)
-        latents = prepared.z_content
+    def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
+        backbone = context.backbone
+        style = S2PreSTStyle.of(contents[0].placement.regions[0].style)
+        batch = self.prepare(contents, style, context)
+        conditions = self.conditions(batch, style, context)
+        entry = self.entry(backbone.schedule)
+        latents = batch.z_content
         if entry.run:
-            start = self.start(prepared, conditions, entry, backbone, memory, progress)
-            latents = self.denoised(start.latents, conditions, entry, backbone, progress)
-        evaluations = (backbone.evaluations - before) / len(contents)
-        results = []
-        for index, content in enumerate(contents):
-            pixels = backbone.decode(latents[index : index + 1])
-            manifest = manifest_of(self.name, asdict(self), content, style, backbone, seed, working)
-            results.append(
-                Stylization(
-                    self.arithmetic.image(pixels, content.size),
-                    content.alpha,
-                    layers=self._layers(prepared.edges[index : index + 1], content.size),
-                    scores={"unet_evaluations": evaluations},
-                    manifest=manifest,
-                )
-            )
-        return results
-
-    def _layers(self, edges: Tensor, size: tuple[int, int]) -> dict[str, Image.Image]:
-        return {} if self.edges == "none" else {"canny": pixels_to_image(edges, size)}
-
-    def prepare(
-        self,
-        content: Picture,
-        working: tuple[int, int],
-        style: Style,
-        backbone: Backbone,
-        seed: int,
-        memory: Memory,
-    ) -> Prepared:
-        """Latents and embeddings of content, edges and style at the working size; each computed once."""
-        ways = self.arithmetic
-        drawn = (backbone.fingerprint, working, self.compat, seed if self.compat else None)
-        shape = self._latent_shape(backbone, working)
-        draws = ways.draws(shape, seed)
-
-        def of_content() -> tuple[Tensor, Tensor]:
-            pixels = ways.pixels(content.image, working)
-            return backbone.encode(pixels, draws.content_posterior), ways.see(pixels, backbone)
-
-        def of_edges() -> tuple[Tensor, Tensor, Tensor]:
-            edges = self.edge_picture(content, working)
-            return edges, backbone.encode(edges, draws.edges_posterior), ways.see(edges, backbone)
-
-        def of_style() -> Tensor:
-            return self._style_latents(style, working, backbone, draws)
-
-        z_content, sees_content = memory.recall(("content", content.digest, *drawn), of_content)
-        edges, z_edges, sees_edges = torch.zeros(1, 0), z_content, sees_content
-        if self.edges != "none":
-            edges, z_edges, sees_edges = memory.recall(
-                ("edges", content.digest, self.edges, self.edge_threshold, *drawn), of_edges
-            )
-        z_style = memory.recall(("style", style.identity, *drawn), of_style)
-        return Prepared(adain(z_content, z_style, self.adain), z_edges, z_style, sees_content, sees_edges, edges, draws)
-
-    def _latent_shape(self, backbone: Backbone, working: tuple[int, int]) -> torch.Size:
-        width, height = working
-        return torch.Size((1, backbone.latent_channels, height // backbone.factor, width // backbone.factor))
-
-    def edge_picture(self, content: Picture, working: tuple[int, int]) -> Tensor:
-        """K: edges of the content at its own size, dark on white, then at the working size."""
-        if self.edges not in EDGE_SOURCES:
-            return self.arithmetic.pixels(open_picture(self.edges).image, working)
-        pixels = image_to_pixels(content.image)
-        if self.edges == "hed":
-            return self.arithmetic.pixels(pixels_to_image(hed_edges(pixels)), working)
-        drawn = canny_edges(pixels, self.edge_threshold / 2, self.edge_threshold)
-        return self.arithmetic.pixels(pixels_to_image(drawn), working)
-
-    def _style_latents(self, style: Style, working: tuple[int, int], backbone: Backbone, draws: Draws) -> Tensor:
-        """z_S, or the weighted sum of several styles' latents; z_C's stand-in where nothing of it is used."""
-        pictures = pictures_of(style)
-        if not pictures:
-            if self.style_latent or self.adain:
-                raise StyleError(
-                    f"The style '{style.name}' was imported without its picture, which z_S is made of: import it with "
-                    "--picture, or set style_latent=0."
-                )
-            return torch.zeros(self._latent_shape(backbone, working), device=backbone.device)
-        parts = [
-            share * backbone.encode(self.arithmetic.style_pixels(image, working), draws.style_posterior)
-            for image, share in pictures
+            start = self.start(batch, conditions, entry, context)
+            latents = self.denoised(start.latents, conditions, entry, context)
+        return [
+            RunResult(backbone.decode(latents[i : i + 1]), self._layers(batch.edges[i : i + 1], content.picture.size))
+            for i, content in enumerate(contents)
         ]
-        return torch.stack(parts).sum(0)
 
-    def conditions(self, prepared: Prepared, style: Style, backbone: Backbone, memory: Memory) -> Conditions:
-        """c_C, c_K, c_S under v(C), v(K), v(S), and u."""
-        v = WordMap.of(style.tensors).to(backbone.device)
-        if v.width != backbone.word_width:
-            raise StyleError(
-                f"The style '{style.name}' has words of width {v.width}, the model {backbone.name} of "
-                f"{backbone.word_width}: use the base model that it was made for."
-            )
-        count = len(prepared.z_content)
-        sees_style = self._sees_style(style, backbone)
-        words = [v(prepared.sees_content), v(prepared.sees_edges)]
-        if sees_style is not None:
-            words.append(v(sees_style.to(backbone.device)).expand(count, -1, -1))
-        elif self.style_condition:
-            raise StyleError(
-                f"The style '{style.name}' was imported without its picture: import it with --picture, or set "
-                "style_condition=0."
-            )
-        texts = [self._said(self.prompt, word, backbone, memory) for word in words]
-        speaks = PLACEHOLDER in self.negative_prompt
-        without = self._said(self.negative_prompt, words[1] if speaks else None, backbone, memory)
-        return Conditions(texts[0], texts[1], texts[2] if len(texts) > 2 else texts[0], without)
+    def _layers(self, edges: Tensor, size: Size) -> dict[str, Image.Image]:
+        return {} if self.edges == NO_EDGES else {"canny": pixels_to_image(edges, size)}
 
-    def _sees_style(self, style: Style, backbone: Backbone) -> Tensor | None:
-        """e(S) as the fit kept it; under compat what the published cast to bytes leaves of the picture."""
-        pictures = pictures_of(style)
-        if self.compat and pictures:
-            sizing = self.arithmetic.sizing(pictures[0][0].size, 0, backbone)
-            return self.arithmetic.see(self.arithmetic.style_pixels(pictures[0][0], sizing.working), backbone)
-        return style.tensors.get("embedding")
+    def prepare(self, contents: Sequence[WorkingPicture], style: S2PreSTStyle, context: Context) -> ContentBatch:
+        """z_C, z_K, z_S, e(C) and e(K) of contents of one working size."""
+        backbone, (width, height) = context.backbone, contents[0].size
+        shape = torch.Size((1, backbone.latent_channels, height // backbone.factor, width // backbone.factor))
+        noises = self.draw_noises(shape, context)
+        z_style = self._style_latents(style, contents[0].size, noises, context)
+        parts = [self._prepare_one(content, z_style, noises, context) for content in contents]
+        return ContentBatch(noises, *(torch.cat(same).to(backbone.device) for same in zip(*parts, strict=True)))
 
-    def _said(self, prompt: str, word: Tensor | None, backbone: Backbone, memory: Memory) -> Condition:
-        """The prompt's condition, once for each word (B, tokens, width) that its placeholder stands for."""
-        if word is None:
-            return memory.recall(("text", backbone.fingerprint, prompt), lambda: backbone.text([prompt]))
-        key = ("text", backbone.fingerprint, prompt, tensor_digest(word))
-        return memory.recall(key, lambda: backbone.text([prompt] * len(word), word))
+    def _prepare_one(
+        self, content: WorkingPicture, z_style: Tensor, noises: Noises, context: Context
+    ) -> tuple[Tensor, ...]:
+        """The tensors of a ``ContentBatch`` for one content, in order; kept for other styles and strengths."""
+        picture, key = content.picture, self.cache_key(content.size, context)
 
-    def condition(self, conditions: Conditions, edge_weight: float = 1.0) -> Condition:
-        """c = a_C c_C + a_K c_K + a_S c_S; what ``edge_weight`` < 1 takes from the edges goes to the content."""
-        edges = self.edge_condition * edge_weight
+        def encode_content() -> tuple[Tensor, Tensor]:
+            pixels = self.working_pixels(picture.image, content.size)
+            return context.backbone.encode(pixels, noises.content_posterior), self.encode_image(pixels, context)
+
+        def encode_edges() -> tuple[Tensor, Tensor, Tensor]:
+            image = edge_picture(picture, self.edges, self.edge_threshold)
+            pixels = self.working_pixels(image, content.size)
+            return context.backbone.encode(pixels, noises.edges_posterior), self.encode_image(pixels, context), pixels
+
+        z_content, e_content = context.cache.get_or_compute(("content", picture.digest, *key), encode_content)
+        z_edges, e_edges, edges = z_content, e_content, torch.zeros(1, 0)
+        if self.edges != NO_EDGES:
+            edge_key = ("edges", picture.digest, self.edges, self.edge_threshold, *key)
+            z_edges, e_edges, edges = context.cache.get_or_compute(edge_key, encode_edges)
+        return adain(z_content, z_style, self.adain), z_edges, z_style, e_content, e_edges, edges
+
+    def _style_latents(self, style: S2PreSTStyle, size: Size, noises: Noises, context: Context) -> Tensor:
+        """z_S (1, C, h, w), of several pictures their weighted sum; zeros where it is not used and there is none."""
+        if not style.pictures:
+            style.require_picture(style_latent=self.style_latent, adain=self.adain)
+            return torch.zeros_like(noises.content)
+
+        def encode_style() -> Tensor:
+            parts = [
+                share * context.backbone.encode(self.style_pixels(image, size), noises.style_posterior)
+                for image, share in style.pictures
+            ]
+            return torch.stack(parts).sum(0)
+
+        key = ("style", style.identity, *self.cache_key(size, context))
+        return context.cache.get_or_compute(key, encode_style)
+
+    def conditions(self, batch: ContentBatch, style: S2PreSTStyle, context: Context) -> Conditions:
+        """c_C, c_K, c_S under the words v(C), v(K), v(S), and u, which takes v(K) if the negative prompt holds "*"."""
+        backbone = context.backbone
+        v = style.word_map_for(backbone)
+        v_content, v_edges = v(batch.e_content), v(batch.e_edges)
+        c_content = self._encode_prompt(self.prompt, v_content, context)
+        c_edges = self._encode_prompt(self.prompt, v_edges, context)
+        c_style = c_content
+        v_style = style.own_word([self.style_embedding(part, context) for part in style.parts])
+        if v_style is not None:
+            words = v_style.to(backbone.device).expand(len(v_content), -1, -1)
+            c_style = self._encode_prompt(self.prompt, words, context)
+        else:
+            style.require_picture(style_condition=self.style_condition)
+        negative_word = v_edges if PLACEHOLDER in self.negative_prompt else None
+        return Conditions(
+            c_content, c_edges, c_style, self._encode_prompt(self.negative_prompt, negative_word, context)
+        )
+
+    def _encode_prompt(self, prompt: str, words: Tensor | None, context: Context) -> Conditioning:
+        """The conditioning of a prompt for each of the ``words`` (B, n, W) that its placeholder stands for; kept."""
+        backbone = context.backbone
+        key = ("text", backbone.fingerprint, prompt)
+        if words is None:
+            return context.cache.get_or_compute(key, lambda: backbone.encode_prompt([prompt]))
+        return context.cache.get_or_compute(
+            (*key, tensor_digest(words)), lambda: backbone.encode_prompt([prompt] * len(words), words)
+        )
+
+    def condition(self, conditions: Conditions, edge_share: float = 1.0) -> Conditioning:
+        """c = a_C c_C + a_K c_K + a_S c_S; what an ``edge_share`` below 1 takes from the edges goes to the content."""
+        edges = self.edge_condition * edge_share
         content = self.content_condition + self.edge_condition - edges
-        return Condition.mixed(
+        return Conditioning.weighted_sum(
             [conditions.content, conditions.edges, conditions.style], [content, edges, self.style_condition]
         )
 
-    def start(
-        self,
-        prepared: Prepared,
-        conditions: Conditions,
-        entry: Entry,
-        backbone: Backbone,
-        memory: Memory,
-        progress: Progress,
-    ) -> Start:
-        """Stochastic inversion: the noise that the model sees in the noised content and edges, under z_mix."""
-        mixed = (1 - self.style_latent) * prepared.z_content + self.style_latent * prepared.z_style
-        edge_share = 0.0 if self.edges == "none" else self.edge_noise
+    def start(self, batch: ContentBatch, conditions: Conditions, entry: Entry, context: Context) -> Start:
+        """The start latent sqrt(abar) z_mix + sqrt(1 - abar) eps, with the noise eps of the mix of content and edges.
+
+        Stochastic inversion predicts eps in the mix of the noised latents x; DDIM inversion leads from the mix of the
+        clean ones to x, which holds it.
+        """
+        z_mix = (1 - self.style_latent) * batch.z_content + self.style_latent * batch.z_style
+        share = 0.0 if self.edges == NO_EDGES else self.edge_noise
         if self.inversion == "ddim":
-            seen = torch.lerp(prepared.z_content, prepared.z_edges, edge_share)
-            way = (backbone, seen, conditions.without, self.steps, entry.run)
-            noisy = remembered_inversion(*way, corrections=0, memory=memory, progress=progress)
-            noise = noise_of(noisy, seen, entry.abar)
+            clean = torch.lerp(batch.z_content, batch.z_edges, share)
+            inversion = InversionSettings(self.steps, entry.run)
+            unconditional = conditions.unconditional
+            x = cached_inversion(context.backbone, clean, unconditional, inversion, context.cache, context.progress)
+            eps = predict_noise(x, clean, entry.abar)
         else:
-            noises = (prepared.draws.content.to(mixed), prepared.draws.edges.to(mixed))
-            noisy = noised_mix(prepared.z_content, prepared.z_edges, noises, entry.abar, edge_share)
-            noise = backbone.predict(noisy, entry.timestep, self.condition(conditions))
-        return Start(mixed, noisy, noise, math.sqrt(entry.abar) * mixed + math.sqrt(1 - entry.abar) * noise)
+            x = noised_mix(batch, entry.abar, share)
+            eps = context.backbone.predict(x, entry.timestep, self.condition(conditions)).noise
+        return Start(z_mix, x, eps, add_noise(z_mix, eps, entry.abar))
 
-    def denoised(
-        self, latents: Tensor, conditions: Conditions, entry: Entry, backbone: Backbone, progress: Progress
-    ) -> Tensor:
-        """The last steps of DDIM with classifier-free guidance; the edge condition follows its schedule."""
-        timesteps = ddim_levels(backbone.alphas_cumprod, self.steps).up_to(entry.run).timesteps[::-1]
-        last = max(1, len(timesteps) - 1)
+    def denoised(self, latents: Tensor, conditions: Conditions, entry: Entry, context: Context) -> Tensor:
+        """The remaining steps with classifier-free guidance by (c, u); c follows the edge schedule."""
+        backbone = context.backbone
+        sampler = make_sampler(self.sampler, backbone.schedule, Run(self.steps, entry.run))
+        timesteps = sampler.timesteps
 
-        def predict(x: Tensor, timestep: int) -> Tensor:
-            passed = sum(t > timestep for t in timesteps) / last
-            condition = self.condition(conditions, edge_weight(self.edge_schedule, passed))
-            return classifier_free(backbone, condition, conditions.without, self.guidance_scale)(x, timestep)
+        def predict(x: Tensor, timestep: int) -> Prediction:
+            progress = progress_of(timesteps.index(timestep), len(timesteps))
+            c = self.condition(conditions, edge_weight(self.edge_schedule, progress))
+            return classifier_free(backbone, c, conditions.unconditional, self.guidance_scale)(x, timestep)
 
-        sampler = make_sampler(self.sampler, backbone.scheduler)
-        return denoise(predict, latents, sampler, self.steps, entry.run, progress=progress)
+        return denoise(predict, latents, sampler, progress=context.progress)
+
+    # What the published program computes otherwise; ``reproductions.s2prest`` overrides it.
+
+    def working_pixels(self, image: Image.Image, size: Size) -> Tensor:
+        """A content or its edges, (1, 3, H, W) in [-1, 1], at the working size (width, height)."""
+        return image_to_pixels(image, size)
+
+    def style_pixels(self, image: Image.Image, size: Size) -> Tensor:
+        """The middle of a style picture that covers the working size, (1, 3, H, W) in [-1, 1]."""
+        return image_to_pixels(covering(image, size))
+
+    def encode_image(self, pixels: Tensor, context: Context) -> Tensor:
+        """The image embedding e (1, E) of pixels (1, 3, H, W)."""
+        return context.backbone.encode_image(pixels)
+
+    def style_embedding(self, style: StylePart, context: Context) -> Tensor | None:
+        """e(S) (1, E) as the fit kept it, or None."""
+        return style.embedding
+
+    def draw_noises(self, shape: torch.Size, context: Context) -> Noises:
+        """One noise for both forward noisings, so that their mix keeps its size; the posteriors' means."""
+        noise = context.noise(shape)
+        return Noises(noise, noise)
+
+    def entry(self, schedule: NoiseSchedule) -> Entry:
+        """The level of the first step, for the noise estimate and the start latent alike."""
+        run = steps_of_strength(self.steps, self.strength)
+        levels = schedule.ddim_levels(self.steps).up_to(max(1, run))
+        return Entry(levels.timesteps[-1], levels.abars[-1], run)
+
+    def cache_key(self, size: Size, context: Context) -> tuple[Hashable, ...]:
+        """What latents and embeddings depend on beside their picture."""
+        return context.backbone.fingerprint, size
 
 
 @dataclass(frozen=True)
 class InST(S2PreST):
-    """Plain InST: the style's own condition, no edges, no style latent."""
+    """Plain InST (Zhang et al. 2023): the style's own condition, no edges, no style latent."""
 
     name: ClassVar[str] = "inst"
 
@@ -294,4 +254,4 @@ class InST(S2PreST):
     style_condition: float = 1.0
     edge_noise: float = 0.0
     style_latent: float = 0.0
-    edges: str = "none"
+    edges: str = NO_EDGES

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BLOCK = 8
+LUMA, CHROMA = 4, 2  # coefficients kept of each plane and block
+CHANNELS = LUMA + 2 * CHROMA
 # Rows: luma and the two colour differences of ITU-R BT.601, for values centred on zero.
 RGB_TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 ZIGZAG = ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (0, 2))
 
 
 def dct_basis() -> Tensor:
-    """Orthonormal 8-point DCT-II: rows are frequencies, columns positions."""
+    """The orthonormal 8-point DCT-II, (8, 8): rows are frequencies, columns positions."""
     position = torch.arange(BLOCK, dtype=torch.float64) + 0.5
     frequency = torch.arange(BLOCK, dtype=torch.float64)[:, None]
     basis = torch.cos(math.pi / BLOCK * frequency * position) * math.sqrt(2 / BLOCK)
@@ -54,6 +56,7 @@ class Residual(nn.Module):
 
 
 def residuals(channels: int, count: int) -> list[nn.Module]:
+    """``count`` residual blocks, each the identity before training."""
     return [Residual(channels) for _ in range(count)]
 
 
@@ -68,23 +71,21 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        luma: int = 4,
-        chroma: int = 2,
         block_out_channels: tuple[int, ...] = (64, 64, 64, 96),
         encoder_blocks: int = 2,
         decoder_blocks: int = 6,
         deep_blocks: int = 2,
         scaling_factor: float = 1.0,
-        latent_channels: int = 8,
+        latent_channels: int = CHANNELS,
     ) -> None:
         super().__init__()
-        channels, width, deep_width = luma + 2 * chroma, block_out_channels[-2], block_out_channels[-1]
-        if channels != latent_channels:
-            raise ValueError(f"luma + 2 * chroma is {channels}, but latent_channels is {latent_channels}")
-        analysis, synthesis = dct_kernels(luma, chroma)
+        width, deep_width = block_out_channels[-2:]
+        if latent_channels != CHANNELS:
+            raise ValueError(f"latent_channels is {latent_channels}, but the DCT keeps {CHANNELS} coefficients")
+        analysis, synthesis = dct_kernels(LUMA, CHROMA)
         self.register_buffer("analysis", analysis)
         self.register_buffer("synthesis", synthesis)
-        self.register_buffer("coefficient_scale", torch.ones(channels))
+        self.register_buffer("coefficient_scale", torch.ones(CHANNELS))
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(4),
             nn.Conv2d(48, width, 3, padding=1),
@@ -92,10 +93,10 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.Conv2d(width, deep_width, 4, stride=2, padding=1),
             *residuals(deep_width, deep_blocks),
             nn.SiLU(),
-            nn.Conv2d(deep_width, channels, 3, padding=1),
+            nn.Conv2d(deep_width, CHANNELS, 3, padding=1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(channels, deep_width, 3, padding=1),
+            nn.Conv2d(CHANNELS, deep_width, 3, padding=1),
             *residuals(deep_width, deep_blocks),
             nn.Conv2d(deep_width, width * 4, 3, padding=1),
             nn.PixelShuffle(2),
@@ -106,12 +107,14 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
 
     def encode(self, pixels: Tensor) -> AutoencoderKLOutput:
+        """The posterior of latents (B, 8, H/8, W/8)."""
         coefficients = F.conv2d(pixels, self.analysis, stride=BLOCK) * self.coefficient_scale[:, None, None]
         mean = coefficients + self.encoder(pixels)
         moments = torch.cat([mean, torch.zeros_like(mean)], dim=1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
+        """Pixels (B, 3, H, W), not clamped."""
         coefficients = latents / self.coefficient_scale[:, None, None]
         pixels = F.conv_transpose2d(coefficients, self.synthesis, stride=BLOCK) + self.decoder(latents)
         return DecoderOutput(sample=pixels)

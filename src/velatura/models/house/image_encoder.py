@@ -1,4 +1,4 @@
-"""How the house model sees a picture, and how it turns what it sees into a word."""
+"""The house model's image embedding, and its linear map to a token embedding."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from velatura.models.efficientnet import FEATURES, EfficientNetLite0
-from velatura.models.magenta import STYLE_NUMBERS, style_vectors
+from velatura.models.features.efficientnet_lite import FEATURES, EfficientNetLite0
+from velatura.models.features.magenta import STYLE_NUMBERS, style_vectors
 
 EMBEDDING = STYLE_NUMBERS + FEATURES
 
 
 def picture_numbers(pixels: Tensor, network: EfficientNetLite0) -> Tensor:
-    """What both wheels' networks say of pictures (B, 3, H, W) in [-1, 1]: (B, 1380), not standardised."""
+    """Magenta's style vectors and EfficientNet-Lite0's features of pictures (B, 3, H, W) in [-1, 1]: (B, 1380), raw."""
     return torch.cat([style_vectors(pixels), network.features(pixels)], dim=1)
 
 
 class HouseImageEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Picture embedding (B, 1380): Magenta's style vector, then EfficientNet-Lite0's features.
+    """Standardised image embeddings (B, 1380), and their map to token embeddings.
 
-    Each number is standardised over the training pictures. ``word`` maps an embedding, whole or with the
-    second part zeroed, to a token embedding of the text encoder; it is trained with the rest of the model.
+    An embedding is Magenta's style vector, then EfficientNet-Lite0's features, each number standardised over the
+    training pictures. ``word`` maps an embedding, whole or with the second part zeroed, to a token embedding of the
+    text encoder; it is trained with the rest of the model.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]

@@ -15,7 +15,7 @@ WORD_END = "</w>"
 
 
 def build_tokenizer(texts: Iterable[str], vocabulary_size: int = 3000) -> CLIPTokenizer:
-    """A CLIPTokenizer over every byte (so any text is representable) and merges frequent in ``texts``."""
+    """A CLIPTokenizer of all bytes, so that it can tokenise any text, and of the merges most frequent in ``texts``."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     base = letters + [letter + WORD_END for letter in letters]
     trainer = trainers.BpeTrainer(

@@ -1,0 +1,89 @@
+"""The one denoising loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from velatura.diffusion.inversion import Predict
+from velatura.diffusion.samplers import Sampler
+from velatura.models.backbone import Prediction
+from velatura.models.noise_schedule import add_noise, predict_x0
+from velatura.progress import Progress, Silent
+from velatura.span import progress_of
+
+
+@dataclass(frozen=True)
+class DenoisingStep:
+    """One step before it is taken: variance-preserving ``latents`` at level ``abar`` and the model's prediction.
+
+    ``index`` counts the steps of the run from 0, the noisiest; ``progress`` is the share of them that is done.
+    """
+
+    index: int
+    timestep: int
+    abar: float
+    progress: float
+    latents: Tensor
+    prediction: Prediction
+
+    @property
+    def noise(self) -> Tensor:
+        """The predicted noise."""
+        return self.prediction.noise
+
+    @property
+    def x0(self) -> Tensor:
+        """The x_0 that the prediction implies."""
+        return predict_x0(self.latents, self.noise, self.abar)
+
+    def with_x0(self, x0: Tensor) -> DenoisingStep:
+        """The same noise around another x_0: latents = sqrt(abar) x_0 + sqrt(1 - abar) eps."""
+        return replace(self, latents=add_noise(x0, self.noise, self.abar))
+
+    def with_noise(self, noise: Tensor) -> DenoisingStep:
+        """The same latents with another predicted noise."""
+        return replace(self, prediction=replace(self.prediction, noise=noise))
+
+
+Steer = Callable[[DenoisingStep], DenoisingStep]
+AfterStep = Callable[[int, Tensor], Tensor]
+
+
+def unsteered(step: DenoisingStep) -> DenoisingStep:
+    """The step as the model predicts it."""
+    return step
+
+
+def unchanged(_index: int, x: Tensor) -> Tensor:
+    """The sampler's result as it is."""
+    return x
+
+
+def denoise(
+    predict: Predict,
+    latents: Tensor,
+    sampler: Sampler,
+    *,
+    steer: Steer = unsteered,
+    after_step: AfterStep = unchanged,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Denoise variance-preserving ``latents`` (B, C, h, w) over the timesteps of ``sampler``.
+
+    ``steer`` may give a step other latents or another noise before it is taken; ``after_step`` gets the step's index
+    and the sampler's result, and returns what the next step starts from. Without timesteps the latents come back.
+    """
+    x = sampler.start(latents)
+    steps = len(sampler.timesteps)
+    indexed = list(enumerate(sampler.timesteps))
+    for index, timestep in (progress or Silent()).track(indexed, "denoising"):
+        preserved = sampler.scale(x, index)
+        prediction = predict(preserved, timestep)
+        step = steer(
+            DenoisingStep(index, timestep, sampler.abars[index], progress_of(index, steps), preserved, prediction)
+        )
+        x = after_step(index, sampler.step(step.prediction, index, step.latents))
+    return x

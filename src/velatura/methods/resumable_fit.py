@@ -1,0 +1,99 @@
+"""The loop of a fit that can be interrupted and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from velatura.progress import Progress
+from velatura.style.checkpoint import FitState
+
+Curve = list[tuple[int, float]]  # (steps done, loss)
+GENERATOR = "generator"
+
+
+class Fit(Protocol):
+    """What is optimised. All that is random comes from ``generator``."""
+
+    generator: torch.Generator
+
+    def initial_loss(self) -> float | None:
+        """The loss before the first step, or None where it is not measured."""
+        ...
+
+    def step(self, step: int) -> None:
+        """Take one optimiser step."""
+        ...
+
+    def loss(self) -> float:
+        """The loss since the last call, or now."""
+        ...
+
+    def stops(self, losses: Sequence[float]) -> bool:
+        """Whether the fit is done before its last step, by its losses so far."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and optimiser state, by name."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up ``state``."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitCheckpoint:
+    """Where a fit is kept on the way (None: nowhere), and what it belongs to."""
+
+    path: Path | None
+    belongs: str
+
+    def restore(self, fit: Fit) -> Curve:
+        """Restore ``fit`` from the file of the same fit; its losses so far, none where there is no such file."""
+        kept = FitState.load(self.path, self.belongs)
+        if kept is None:
+            return []
+        state = dict(kept.tensors)
+        fit.generator.set_state(state.pop(GENERATOR))
+        fit.restore(state)
+        return [(int(step), float(loss)) for step, loss in kept.numbers["curve"]]
+
+    def save(self, fit: Fit, curve: Curve) -> None:
+        """Replace the file."""
+        if self.path is not None:
+            state = {**fit.state(), GENERATOR: fit.generator.get_state()}
+            FitState(self.belongs, state, {"curve": curve}).save(self.path)
+
+    def discard(self) -> None:
+        """Delete the file of a finished fit."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def resumable_fit(fit: Fit, steps: int, every: int, checkpoint: FitCheckpoint, progress: Progress) -> Curve:
+    """Run ``fit`` for at most ``steps``; its loss by step, taken and checkpointed after each ``every`` steps.
+
+    A resumed fit draws the same numbers as an uninterrupted one. The checkpoint's file is deleted at the end.
+    """
+    curve = checkpoint.restore(fit)
+    first = curve[-1][0] if curve else 0
+    if not curve and (loss := fit.initial_loss()) is not None:
+        curve.append((0, loss))
+        progress.note(loss=loss)
+    for step in progress.track(range(first, steps), "fit"):
+        fit.step(step)
+        if (step + 1) % every and step + 1 != steps:
+            continue
+        curve.append((step + 1, fit.loss()))
+        progress.note(loss=curve[-1][1])
+        checkpoint.save(fit, curve)
+        if fit.stops([loss for _, loss in curve]):
+            break
+    checkpoint.discard()
+    return curve

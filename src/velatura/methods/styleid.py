@@ -1,0 +1,206 @@
+"""StyleID: style injection into self-attention, without training (Chung, Hyun & Heo, CVPR 2024, arXiv 2312.09008).
+
+Content and style are inverted under the empty prompt. While the content is denoised again, the decoder's later
+self-attentions take keys and values from the style's inversion and most of their queries from the content's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from velatura.diffusion.attention_control import Change, Recording, SelfAttention, changed, decoder_self_attentions
+from velatura.diffusion.denoising import denoise
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.inversion import Predict
+from velatura.diffusion.latents import adain
+from velatura.diffusion.samplers import Run, make_sampler
+from velatura.diffusion.source_features import RecordedSource, SourceInversion, UNetBackbone
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.methods.base import Method, RunResult, WorkingPicture, require
+from velatura.methods.context import RunContext
+from velatura.methods.fitting import fit_card
+from velatura.methods.latent_regions import StepRegions, regions_of_steps
+from velatura.methods.validation import check_shares
+from velatura.models.backbone import Backbone, HasUNet, Prediction
+from velatura.models.noise_schedule import Levels, steps_of_strength
+from velatura.picture import Picture, image_to_pixels, plan_size
+from velatura.picture.sizing import check_size
+from velatura.regions import Placement
+from velatura.style import Style
+from velatura.style.pictures import kept_image, picture_tensor, pictures_of
+
+Context = RunContext[UNetBackbone]
+
+
+def injected_layers(unet: Any) -> list[SelfAttention]:
+    """The decoder's self-attentions but those of the coarsest level that has any (unless it is the only one): layers
+    6 to 11 of Stable Diffusion's decoder.
+    """
+    levels = list(decoder_self_attentions(unet).values())
+    return [layer for level in levels[1:] or levels for layer in level]
+
+
+@dataclass(frozen=True)
+class StyleID(Method):
+    """The method; its settings are the paper's.
+
+    ``strength`` (0..1) is the share of the ``steps`` that is inverted and denoised again. ``gamma`` (0..1) is the
+    content's share of the queries, ``temperature`` (over 0) multiplies q k^T. ``adain`` (0..1) is how far the start
+    latents take the channel statistics of the style's. ``corrections`` are fixed-point iterations of each inversion
+    step. ``size`` is the working length of the short side in pixels (0: the model's native size).
+    What the inversions record is held in main memory: on Stable Diffusion at 512 px about 70 MB a step in fp32.
+    Raises SettingError for values out of range.
+    """
+
+    name: ClassVar[str] = "styleid"
+    style_method: ClassVar[str] = "styleid"
+    regions: ClassVar[bool] = True
+
+    steps: int = 50
+    strength: float = 1.0
+    gamma: float = 0.75
+    temperature: float = 1.5
+    corrections: int = 0
+    adain: float = 1.0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        check_shares(self, "gamma", "adain")
+        check_size(self.size)
+        steps_of_strength(self.steps, self.strength)
+        if self.temperature <= 0 or self.corrections < 0:
+            raise SettingError("temperature must be over 0, corrections not negative.")
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError for a model without a UNet that has self-attention in its decoder."""
+        require(backbone, HasUNet, self.name, "UNet")
+        if not injected_layers(cast("UNetBackbone", backbone).unet):
+            raise ModelError(f"The model {backbone.name} has no self-attention in its decoder: use another model.")
+
+    def fit(
+        self,
+        picture: Picture,
+        name: str,
+        context: RunContext[Backbone],
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """Keep the style picture; there is nothing to learn. Raises SettingError for a ``mask``."""
+        if mask is not None:
+            raise SettingError("The method styleid takes the whole style picture: crop it instead of giving a mask.")
+        backbone = context.backbone
+        tensors = {"picture.00": picture_tensor(kept_image(picture.image))}
+        card = fit_card(picture, self.fit_settings, [], "nothing to fit", 0)
+        return Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
+
+    @torch.no_grad()
+    def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
+        return [RunResult(context.backbone.decode(self.latents(content, context))) for content in contents]
+
+    def latents(self, content: WorkingPicture, context: Context) -> Tensor:
+        """The stylised latents (1, C, h, w): invert content and styles, exchange statistics, denoise."""
+        backbone, placement = context.backbone, content.placement
+        layers = injected_layers(backbone.unet)
+        levels = backbone.schedule.ddim_levels(self.steps).up_to(steps_of_strength(self.steps, self.strength))
+        queries = self.inversion([layer.queries for layer in layers], levels, context)
+        source = self.recorded(queries, ("inverted", content.picture.digest), content.pixels, context)
+        if not len(levels) or not placement.union().any():
+            return source.trajectory.latents[0]
+        keys_and_values = [name for layer in layers for name in (layer.keys, layer.values)]
+        inversion = self.inversion(keys_and_values, levels, context)
+        styles = [self.style_source(region.style, inversion, content, context) for region in placement.regions]
+        return self.denoised(source, styles, placement, context)
+
+    def inversion(self, modules: Sequence[str], levels: Levels, context: Context) -> SourceInversion:
+        """The inversion under the empty prompt that records ``modules`` at each step."""
+        recorded = dict.fromkeys(levels.timesteps, modules)
+        return SourceInversion(context.backbone, context.unconditional(), levels, self.corrections, recorded)
+
+    def recorded(
+        self, inversion: SourceInversion, name: tuple[str, str], pixels: Callable[[], Tensor], context: Context
+    ) -> RecordedSource:
+        """The inversion of ``pixels`` (1, 3, H, W), kept under their ``name`` and size."""
+        backbone, shape = context.backbone, tuple(pixels().shape)
+        key = (*name, backbone.fingerprint, shape, inversion.levels, self.corrections)
+        return inversion.run(lambda: backbone.encode(pixels()), key, context.cache, context.progress)
+
+    def style_source(
+        self, style: Style, inversion: SourceInversion, content: WorkingPicture, context: Context
+    ) -> RecordedSource:
+        """The inversion of a style's picture, with the content's short side. Raises StyleError without a picture."""
+        pictures = pictures_of(style)
+        if not pictures:
+            raise StyleError(f"The style '{style.name}' has no picture with it: fit it again.")
+        image: Image.Image = pictures[0][0]
+        size = plan_size(image.size, min(content.size), context.backbone.multiple).working
+        return self.recorded(inversion, ("style", style.identity), lambda: image_to_pixels(image, size), context)
+
+    def denoised(
+        self, content: RecordedSource, styles: Sequence[RecordedSource], placement: Placement, context: Context
+    ) -> Tensor:
+        """DDIM from the content's z_T in the styles' statistics; what no region covers goes the content's own way."""
+        backbone, trajectory = context.backbone, content.trajectory
+        timesteps = trajectory.levels.timesteps[::-1]
+        regions = regions_of_steps(placement, trajectory.noisiest, timesteps)
+        content_latents = trajectory.latents[-2::-1]  # at the end of each step, the noisiest first
+
+        def paste(index: int, stepped: Tensor) -> Tensor:
+            return regions[timesteps[index]].paste(stepped, content_latents[index])
+
+        sampler = make_sampler("ddim", backbone.schedule, Run(self.steps, len(timesteps)))
+        predict = self.injected_noise(content, styles, regions, context)
+        x = self.start(content, styles, placement)
+        return denoise(predict, x, sampler, after_step=paste, progress=context.progress)
+
+    def start(self, content: RecordedSource, styles: Sequence[RecordedSource], placement: Placement) -> Tensor:
+        """z_T of the content, in each region with the channel statistics of its style's z_T (eq. 8)."""
+        start = x = content.trajectory.noisiest
+        shares = placement.shares((start.shape[2], start.shape[3])).to(start)
+        for style, share in zip(styles, shares, strict=True):
+            x = x + share * (adain(start, style.trajectory.noisiest, self.adain) - start)
+        return x
+
+    def injected_noise(
+        self,
+        content: RecordedSource,
+        styles: Sequence[RecordedSource],
+        regions: Mapping[int, StepRegions],
+        context: Context,
+    ) -> Predict:
+        """The noise composed of each acting region's own, with its style injected; the ``regions`` by timestep."""
+        unet = context.backbone.unet
+        layers = injected_layers(unet)
+        plain = conditional(context.backbone, context.unconditional())
+
+        def predict(latents: Tensor, timestep: int) -> Prediction:
+            queries = content.recording(timestep)
+
+            def noise_of(region: int) -> Tensor:
+                with changed(unet, self.injection(layers, queries, styles[region].recording(timestep))):
+                    return plain(latents, timestep).noise
+
+            return Prediction(regions[timestep].compose(latents, noise_of))
+
+        return predict
+
+    def injection(self, layers: Sequence[SelfAttention], content: Recording, style: Recording) -> dict[str, Change]:
+        """Attention(temperature Q', K_style, V_style) with Q' = gamma Q_content + (1 - gamma) Q (eqs. 5 to 7)."""
+        changes: dict[str, Change] = {}
+        for layer in layers:
+            blended = partial(_blended, source=content[layer.queries], share=self.gamma)
+            changes |= layer.with_temperature(self.temperature, blended)
+            changes[layer.keys] = partial(_blended, source=style[layer.keys], share=1.0)
+            changes[layer.values] = partial(_blended, source=style[layer.values], share=1.0)
+        return changes
+
+
+def _blended(own: Tensor, source: Tensor, share: float) -> Tensor:
+    return source.to(own) if share == 1 else torch.lerp(own, source.to(own), share)

@@ -1,0 +1,1 @@
+"""ADM, the pixel-space diffusion UNet of Dhariwal & Nichol (2021): architecture, checkpoints, backbone."""

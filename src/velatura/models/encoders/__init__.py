@@ -1,0 +1,1 @@
+"""Pretrained image encoders: pictures to embeddings."""

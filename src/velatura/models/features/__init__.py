@@ -1,0 +1,1 @@
+"""Small pretrained networks whose features losses and measures use."""

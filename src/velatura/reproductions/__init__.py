@@ -1,0 +1,1 @@
+"""The published programs' own arithmetic, one method each, for comparison."""

@@ -1,0 +1,133 @@
+"""ZeCon as published (Yang et al. 2023, public repository YSerin/ZeCon): its sampling, its losses, their raw weights.
+
+Kept as it is there: the inverted latent used as noise a second time, the neighbouring index that guidance works at,
+fresh noise for the content in each loss, one generator for all noise and warps, and with DDPM the x0 of before the last
+guidance as the result. The warps come from the same distributions, but not from the same calls of the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from velatura.errors import ModelError, SettingError
+from velatura.losses import check_losses
+from velatura.methods.base import Method, RunResult, Size, WorkingPicture
+from velatura.methods.context import RunContext
+from velatura.methods.guided.fitting import fit_guided
+from velatura.methods.validation import check_shares
+from velatura.models.adm.backbone import PixelBackbone
+from velatura.models.backbone import Backbone
+from velatura.models.noise_schedule import steps_of_strength
+from velatura.picture import Picture
+from velatura.progress import Progress
+from velatura.reproductions.zecon.ancestral import AncestralSchedule
+from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES
+from velatura.reproductions.zecon.sampling import Guidance, ddim_step, ddpm_step, invert
+from velatura.reproductions.zecon.targets import zecon_objective
+from velatura.style import Style
+
+README_WEIGHTS: Mapping[str, float] = {
+    "clip_patch": 10000.0,
+    "clip_dir_patch": 20000.0,
+    "zecon": 500.0,
+    "mse_rgb": 5000.0,
+    "vgg_shallow": 100.0,
+    "range": 50.0,
+}
+CHOICES: Mapping[str, Sequence[str]] = {"start": ("inversion", "noise"), "sampler": ("ddpm", "ddim")}
+
+
+@dataclass(frozen=True)
+class ZeConOriginal(Method):
+    """ZeCon's program on an ADM.
+
+    The last ``strength`` (0..1) of ``steps`` are run. ``start`` is the content noised by its own DDIM inversion
+    ("inversion") or by drawn noise ("noise"). ``sampler`` is "ddpm", with the learned variance, or "ddim", with ``eta``
+    in 0..1. ``weights`` are those of its losses, by default its README's.
+    """
+
+    name: ClassVar[str] = "zecon-original"
+    style_method: ClassVar[str] = "guided"
+    text_styles: ClassVar[bool] = True
+
+    steps: int = 50
+    strength: float = 0.5
+    start: str = "inversion"
+    sampler: str = "ddpm"
+    eta: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(README_WEIGHTS))
+
+    def __post_init__(self) -> None:
+        for setting, allowed in CHOICES.items():
+            if getattr(self, setting) not in allowed:
+                raise SettingError(f"{setting} must be {' or '.join(allowed)}, not '{getattr(self, setting)}'.")
+        check_shares(self, "eta")
+        if self.eta and self.sampler != "ddim":
+            raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
+        check_losses(self.weights, {})
+        foreign = [name for name, weight in self.weights.items() if weight and name not in PUBLISHED_LOSSES]
+        if foreign:
+            raise SettingError(f"ZeCon has no loss {', '.join(foreign)}: use {', '.join(PUBLISHED_LOSSES)}.")
+        steps_of_strength(self.steps, self.strength)
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError unless the model is an ADM."""
+        if not isinstance(backbone, PixelBackbone):
+            raise ModelError(f"The method {self.name} needs an ADM: give one with --model.")
+
+    def fit(
+        self,
+        picture: Picture,
+        name: str,
+        context: RunContext[Backbone],
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """The fit of ``guided``, whose styles this method takes."""
+        return fit_guided(picture, name, context, mask=mask)
+
+    def working_size(self, size: Size, backbone: Backbone) -> Size:
+        """The model's own square: pictures are squashed."""
+        return backbone.native_size, backbone.native_size
+
+    @torch.no_grad()
+    def _run(self, contents: Sequence[WorkingPicture], context: RunContext[PixelBackbone]) -> list[RunResult]:
+        return [self._stylize_one(content, context) for content in contents]
+
+    def _stylize_one(self, content: WorkingPicture, context: RunContext[PixelBackbone]) -> RunResult:
+        backbone, generator = context.backbone, context.generator()
+        pixels = content.pixels().to(context.device)
+        style = content.placement.regions[0].style
+        objective, image_encoder = zecon_objective(style, pixels, self.weights, generator, context)
+        schedule = AncestralSchedule.of(str(self.steps), backbone.shape.schedule)
+        guidance = Guidance(backbone, schedule, objective, pixels, generator)
+        x0, values = self._sample(guidance, context.progress)
+        described = {"features": objective.trunk.source, "image_encoder": image_encoder}
+        return RunResult(x0, {}, values, described)
+
+    def _sample(self, guidance: Guidance, progress: Progress) -> tuple[Tensor, dict[str, float]]:
+        """The last x0 (1, 3, H, W), and the losses' last values."""
+        run = steps_of_strength(self.steps, self.strength)
+        x0, values = guidance.content, dict[str, float]()
+        if not run:
+            return x0, values
+        x = self._start_latents(guidance, run)
+        for index in progress.track(range(run)[::-1], "denoising"):
+            if self.sampler == "ddpm":
+                x, x0, values = ddpm_step(guidance, x, index)
+            else:
+                x, x0, values = ddim_step(guidance, x, index, self.eta)
+            progress.note(**values)
+        return x0, values
+
+    def _start_latents(self, guidance: Guidance, run: int) -> Tensor:
+        """x_t of the first step: the content, noised by its own inverted latent or by drawn noise."""
+        _, drawn = guidance.noise(), guidance.noise()  # the program draws twice and uses the second
+        noise = drawn if self.start == "noise" else invert(guidance, run)
+        return guidance.schedule.add_noise(guidance.content, noise, run - 1)
