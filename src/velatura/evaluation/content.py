@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.models.features.lpips_heads import LPIPS_LAYERS, lpips_heads
 from velatura.models.features.vgg import hed_trunk
-from velatura.models.loading.wheel_files import wheel_file
-
-# The five layers that the LPIPS heads for VGG16 were trained on (Zhang et al. 2018).
-LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
 
 def psnr(result: Tensor, content: Tensor) -> float:
@@ -82,14 +77,6 @@ def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, low: float = 0.
     return (2 * precise * complete / (precise + complete).clamp(min=1e-12)).item()
 
 
-@lru_cache(maxsize=1)
-def _lpips_heads() -> list[Tensor]:
-    """The published linear heads (v0.1, VGG) from the lpips wheel: five (1, C, 1, 1) of non-negative weights."""
-    path = wheel_file("lpips", "lpips/weights/v0.1/vgg.pth", "--no-deps lpips")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return [state[f"lin{index}.model.1.weight"] for index in range(len(LPIPS_LAYERS))]
-
-
 @torch.no_grad()
 def lpips_hedvgg(result: Tensor, content: Tensor) -> float:
     """Perceptual distance of pictures (B, 3, H, W) in [-1, 1]: LPIPS's linear heads (Zhang et al. 2018) over the
@@ -102,6 +89,6 @@ def lpips_hedvgg(result: Tensor, content: Tensor) -> float:
     ours, theirs = (trunk.features(pixels.float().cpu(), LPIPS_LAYERS) for pixels in (result, content))
     distances = [
         (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1).mean()
-        for layer, head in zip(LPIPS_LAYERS, _lpips_heads(), strict=True)
+        for layer, head in lpips_heads().items()
     ]
     return torch.stack(distances).sum().item()

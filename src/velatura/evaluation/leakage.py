@@ -7,18 +7,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.evaluation.content import edge_f1
-from velatura.models.features.efficientnet_lite import efficientnet_lite0
+from velatura.models.features.efficientnet_lite import efficientnet_lite0, imagenet_classifier
 
 
 @torch.no_grad()
 def class_overlap(one: Tensor, other: Tensor) -> float:
     """Bhattacharyya coefficient of EfficientNet-Lite0's ImageNet probabilities for two pictures (B, 3, H, W) in
     [-1, 1]: from 0 (no class shared) to 1 (equal probabilities).
+
+    Raises ModelError where the classifier's wheel is not installed.
     """
-    network = efficientnet_lite0(torch.device("cpu"))
-    ours, theirs = (
-        network.logits(network.features(pixels.float().cpu())).float().softmax(-1) for pixels in (one, other)
-    )
+    cpu = torch.device("cpu")
+    network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
+    ours, theirs = (classifier(network.features(pixels.float().cpu())).softmax(-1) for pixels in (one, other))
     return (ours * theirs).sqrt().sum(-1).mean().item()
 
 

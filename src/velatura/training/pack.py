@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from velatura.errors import PictureError
-from velatura.models.features.efficientnet_lite import EfficientNetLite0
+from velatura.models.features.efficientnet_lite import efficientnet_lite0, imagenet_classifier
 from velatura.models.features.magenta import STYLE_NUMBERS, paint_over
 from velatura.models.house.image_encoder import picture_numbers
 from velatura.progress import Progress
@@ -66,11 +66,11 @@ def _webp(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _named(description: Description, embedding: Tensor, network: EfficientNetLite0, names: list[str]) -> Description:
+def _named(description: Description, embedding: Tensor, classifier: nn.Linear, names: list[str]) -> Description:
     """The description of a photo without a subject, named by the classifier where it is sure."""
     if description.kind != "photo" or description.subject:
         return description
-    probability, best = network.logits(embedding[None, STYLE_NUMBERS:]).softmax(-1)[0].max(0)
+    probability, best = classifier(embedding[None, STYLE_NUMBERS:]).softmax(-1)[0].max(0)
     return replace(description, subject=names[int(best)]) if probability > SURE else description
 
 
@@ -91,14 +91,16 @@ def pack(pictures: Sources, out: Path, painted_share: float, seed: int, progress
     embedding they keep, so that "*" tells how they are painted and not what they show. Raises PictureError for folders
     without pictures.
     """
-    network, names, chance = EfficientNetLite0(), imagenet_names(), random.Random(seed)
+    cpu = torch.device("cpu")
+    network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
+    names, chance = imagenet_names(), random.Random(seed)
     sources = [(path, describe_photo(path)) for path in pictures_in(pictures.photos)]
     sources += [(path, describe_painting(path)) for path in pictures_in(pictures.paintings)]
     examples: list[Example] = []
     for path, description in progress.track(sources, "pictures"):
         image = _reduced(path)
         numbers = picture_numbers(_pixels(image), network)[0]
-        examples.append(Example(_webp(image), _named(description, numbers, network, names), numbers))
+        examples.append(Example(_webp(image), _named(description, numbers, classifier, names), numbers))
     painting_examples = [example for example in examples if example.description.kind == "painting"]
     photos_at = [number for number, example in enumerate(examples) if example.description.kind == "photo"]
     chosen = chance.sample(photos_at, round(painted_share * len(photos_at)))

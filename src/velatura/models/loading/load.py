@@ -6,7 +6,6 @@ import json
 import logging
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from velatura.errors import ModelError
 from velatura.models.backbone import Backbone
+from velatura.models.features.bundled_weights import WEIGHTS_FOLDER
 from velatura.models.loading.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.loading.devices import choose_device, choose_dtype
 from velatura.models.loading.hub import pretrained
@@ -52,7 +52,7 @@ def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> Back
 
 def _pipeline(model: str, dtype: torch.dtype) -> Any:
     known = short_names().get(model)
-    if known is not None and known.source == "wheel":
+    if known is not None and known.source == "bundled":
         raise ModelError(f"'{model}' is a helper network, not a model to stylise with: use house, sd15 or another.")
     place = known.place if known else model
     path = Path(place)
@@ -63,7 +63,7 @@ def _pipeline(model: str, dtype: torch.dtype) -> Any:
     if known is not None and known.source == "embedded":
         raise ModelError(f"The embedded model is missing from the installation ({path}): install the package again.")
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
-        names = ", ".join(m.name for m in KNOWN if m.source != "wheel")
+        names = ", ".join(m.name for m in KNOWN if m.source != "bundled")
         raise ModelError(
             f"There is no model '{model}': name one of {names}, a folder, a file, or a hub id 'owner/name'."
         )
@@ -118,8 +118,8 @@ def is_present(model: KnownModel) -> bool:
     """Whether a known model can be used without a network; uses none to find out."""
     if model.source == "embedded":
         return (Path(model.place) / "model_index.json").is_file()
-    if model.source == "wheel":
-        return find_spec(model.place.replace("-", "_")) is not None
+    if model.source == "bundled":
+        return any(WEIGHTS_FOLDER.glob(f"{model.place}*.safetensors"))
     from huggingface_hub import try_to_load_from_cache
 
     files = ("model_index.json", "config.json")
