@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.app.cli import main
-from velatura.app.files import content_files, destinations
+from velatura.app.files import ContentFile, Naming, content_files
 from velatura.app.options import parse_settings
 from velatura.errors import PictureError, SettingError
 from velatura.picture import open_picture, read_manifest
@@ -127,7 +127,7 @@ BAD = {
     "unknown setting": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy=1"], "no setting 'joy'"),
     "no equals": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy"], "NAME=VALUE"),
     "strength": (["stylize", "pictures/a.jpg", "--style", "style.png", "--strength", "2"], "from 0 to 1"),
-    "tiny size": (["stylize", "pictures/a.jpg", "--style", "style.png", "--size", "8"], "too small"),
+    "tiny size": (["stylize", "pictures/a.jpg", "--style", "style.png", "--size", "8"], "size must be 0 or from 64"),
     "no such model": (["stylize", "pictures/a.jpg", "--style", "style.png", "--model", "x"], "no model 'x'"),
     "no such device": (["stylize", "pictures/a.jpg", "--style", "style.png", "--device", "x"], "not available"),
     "bad style name": (["fit", "style.png", "--name", "../x"], "cannot be a style's name"),
@@ -168,12 +168,12 @@ def test_models_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def test_results_are_named_after_their_contents(tmp_path: Path) -> None:
-    files = [Path("x/a.jpg"), Path("y/a.png"), Path("b.png")]
-    names = [d.picture.name for d in destinations(files, tmp_path / "out", "flat", "s", [0.5])[0]]
-    assert names == ["a-0.png", "a-1.png", "b.png"]
-    paper = destinations(files[2:], None, "paper", "../dusk", [0.2, 0.4])
-    assert [row[0].picture for row in paper] == [Path(f"results/_dusk/wt_{s}/stylized/b.png") for s in (0.2, 0.4)]
-    assert paper[0][0].edges == Path("results/_dusk/wt_0.2/canny/b.png")
+    files = [ContentFile(Path(path)) for path in ("x/a.jpg", "y/c.png", "b.png")]
+    names = [target.file.name for target in Naming(tmp_path / "out").wishes(files, ["s"], [0.5]).values()]
+    assert names == ["a.png", "c.png", "b.png"]
+    paper = list(Naming(None, "paper", "canny").wishes(files[2:], ["../dusk"], [0.2, 0.4]).values())
+    assert [target.file for target in paper] == [Path(f"results/_dusk/wt_{s}/stylized/b.png") for s in (0.2, 0.4)]
+    assert paper[0].edges == Path("results/_dusk/wt_0.2/canny/b.png")
     with pytest.raises(PictureError):
         content_files([tmp_path])
 
@@ -212,7 +212,7 @@ def test_s2prest_sweeps_strengths_in_the_papers_layout(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    smooth_image(64, 64, 4).save(tmp_path / "mask.png")
+    smooth_image(64, 64, 4).convert("L").save(tmp_path / "mask.png")
     fast = ["--set", "fit_views=2", "--set", "fit_batch=1"]
     call = ["fit", "style.png", "--method", "s2prest", "--name", "dusk", "--style-mask", "mask.png", "--model", model]
     assert run(monkeypatch, *call, *FIT, *fast) == 0
@@ -267,7 +267,9 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
         manifest["settings"]["spans"] == {"tv": {"start": 0.5, "end": 1.0}}
         and manifest["settings"]["weights"]["tv"] == 0.1
     )
-    assert run(monkeypatch, "stylize", photo, "--region", f"polygon:0,0;48,0;48,72;0,72={style}", *common) == 0
+    assert (
+        run(monkeypatch, "stylize", photo, "--region", f"polygon:0,0;48,0;48,72;0,72={style}", "--force", *common) == 0
+    )
     made, photo_pixels = (np.asarray(open_picture(path).image).astype(int) for path in (out, photo))
     assert np.array_equal(made[:, 50:], photo_pixels[:, 50:]) and not np.array_equal(made, photo_pixels)
     sentences = {

@@ -20,20 +20,21 @@ from velatura.cache import Cache
 from velatura.diffusion.attention_control import changed, recorded
 from velatura.diffusion.latents import channel_moments, mixed_noise, with_moments
 from velatura.errors import ModelError, SettingError, StyleError
-from velatura.methods.base import Stylization, WorkingPicture, recommended
+from velatura.methods.base import Method, Stylization, WorkingPicture, recommended
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler import DiffStyler
 from velatura.methods.diffstyler.fitting import inversion_moments
 from velatura.methods.diffstyler.injection import Injection, Schedule, injection_sites
 from velatura.methods.diffstyler.style import LoraStyle
-from velatura.models.backbone import Conditioning
+from velatura.models.backbone import Conditioning, Prediction
 from velatura.models.latent import LatentBackbone
-from velatura.models.lora import attached, fresh_adapter, read_lora, save_lora, using
+from velatura.models.lora import attached, fresh_adapter, using
+from velatura.models.lora_files import read_lora, save_lora
 from velatura.models.noise_schedule import ddim_step
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.regions import Placement, Region
 from velatura.regions.masks import Mask
-from velatura.reproductions.diffstyler import DiffStylerOriginal
+from velatura.reproductions.diffstyler import DiffStylerOriginal, cells_of_mask, mask_picture, published_text
 from velatura.span import Span
 from velatura.style import Style
 
@@ -67,7 +68,7 @@ def fitted(seed: int = 1) -> Style:
     return QUICK.fit(picture, f"style{seed}", RunContext(tiny_house()))
 
 
-def run(method: DiffStyler, *regions: Region) -> Stylization:
+def run(method: Method, *regions: Region) -> Stylization:
     return method.stylize([CONTENT], regions or [Region(fitted())], RunContext(tiny_house()))[0]
 
 
@@ -385,8 +386,9 @@ def test_a_lora_for_another_model_is_refused() -> None:
         run(QUICK, Region(dataclasses.replace(fitted(), fingerprint="0" * 16, model="sd15")))
     key = next(iter(fitted().tensors))
     wrong = dict(fitted().tensors) | {key: torch.zeros(4, 7)}
-    with pytest.raises(StyleError, match="does not fit"):
-        run(QUICK, Region(dataclasses.replace(fitted(), tensors=wrong)))
+    for method in (QUICK, DiffStylerOriginal()):
+        with pytest.raises(StyleError, match="LoRA of the style 'style1' does not fit the model tiny"):
+            run(method, Region(dataclasses.replace(fitted(), tensors=wrong)))
 
 
 @pytest.mark.parametrize(
@@ -395,8 +397,8 @@ def test_a_lora_for_another_model_is_refused() -> None:
         ({"feature_share": 2.0}, "from 0 to 1"),
         ({"fusion": "hot"}, "fusion must be"),
         ({"source": "x"}, "source must be"),
-        ({"rank": 0}, "at least 1"),
-        ({"feather": -1.0}, "must not be negative"),
+        ({"rank": 0}, "rank must be from 1 to 1024, not 0"),
+        ({"feather": -1.0}, "feather must be from 0 to 1000, not -1"),
         ({"strength": -0.1}, "from 0 to 1"),
     ],
 )
@@ -433,5 +435,54 @@ def test_the_published_settings_of_the_reproduction() -> None:
     placement = original.place([Region(fitted(), where(HALF))], CONTENT)
     other = smooth_image(64, 80, 3)
     assert np.array_equal(placement.masks[0], HALF) and placement.paste(other, CONTENT.image) is other
-    with pytest.raises(SettingError, match="steps must be at least 1"):
+    with pytest.raises(SettingError, match="steps must be from 1 to 1000, not 0"):
         DiffStylerOriginal(steps=0)
+    assert DiffStylerOriginal(size=256).working_size((80, 64), tiny_house()) == (256, 256)
+    assert DiffStylerOriginal(size=0).working_size((80, 64), tiny_house()) == (512, 512)
+
+
+def test_the_reproduction_reads_cells_from_the_mask_file_itself(tmp_path: Path) -> None:
+    from velatura.regions import parse_query
+
+    drawn = np.zeros((64, 64), np.uint8)
+    drawn[::8, ::8] = 255  # none of these pixels is at the centre of a cell of 8
+    Image.fromarray(drawn).save(tmp_path / "dots.png")
+    region = Region(fitted(), parse_query(str(tmp_path / "dots.png")))
+    placement = DiffStylerOriginal().place([region], CONTENT)
+    assert not cells_of_mask(mask_picture(region, placement.masks[0]), (8, 8)).any()
+    drawn[3::8, 3::8] = 200
+    Image.fromarray(drawn).save(tmp_path / "dots.png")
+    placement = DiffStylerOriginal().place([region], CONTENT)
+    assert cells_of_mask(mask_picture(region, placement.masks[0]), (8, 8)).all()
+    found = Region(fitted(), where(HALF))
+    cells = cells_of_mask(mask_picture(found, HALF), (8, 10))
+    assert not cells[:, :5].any() and cells[:, 5:].all()
+
+
+def test_the_published_tokenizer_reads_each_punctuation_mark_for_itself() -> None:
+    assert published_text("Painting of <sss>, d\u00e9er\n grass") == "painting of < sss > , deer grass"
+    assert published_text("") == ""
+
+
+def test_a_fit_draws_latents_noise_and_timesteps_in_the_trainers_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_house()
+    drawn: list[Tensor] = []
+    encode, predict = backbone.encode, backbone.predict
+
+    def spied_encode(pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        drawn.extend([] if noise is None else [noise])
+        return encode(pixels, noise)
+
+    def spied_predict(latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Prediction:
+        drawn.append(torch.as_tensor(timestep))
+        return predict(latents, timestep, conditioning)
+
+    monkeypatch.setattr(backbone, "encode", spied_encode)
+    monkeypatch.setattr(backbone, "predict", spied_predict)
+    dataclasses.replace(QUICK, fit_steps=2).fit(STYLE, "style", RunContext(backbone))
+    generator = torch.Generator().manual_seed(0)
+    fresh_adapter(backbone.unet, QUICK.rank, generator)
+    for posterior, timesteps in (drawn[0:2], drawn[2:4]):
+        assert torch.equal(posterior, torch.randn(posterior.shape, generator=generator))
+        torch.randn(posterior.shape, generator=generator)
+        assert torch.equal(timesteps, torch.randint(1000, (1,), generator=generator))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from velatura.losses import LossInput
 from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
+from velatura.methods.guided.acting import note_once
+from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.objectives import EncodedContent, RegionObjective
 from velatura.methods.guided.sizing import usual_size
 from velatura.methods.guided.steering import (
@@ -29,6 +33,7 @@ from velatura.methods.guided.steering import (
     at_resolution,
 )
 from velatura.models.backbone import Prediction
+from velatura.models.encoders.choice import without_clip
 from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.regions import Region
@@ -255,18 +260,89 @@ def test_presets_are_settings_of_the_method(name: str) -> None:
     method = Guided(**{**settings, "weights": weights})
     made = stylized(method, Region(fitted()))
     assert set(made.scores) == {*weights, "unet_evaluations"}
+    assert made.manifest["settings"]["gradient_scale"] == "rms" and "exploded" not in made.manifest
     assert made.manifest["image_encoder"].startswith("efficientnet-lite0, in place of CLIP")
     with pytest.raises(SettingError, match="poster, zecon"):
         preset_settings("guided", "none")
 
 
-def test_words_as_a_style_need_clip() -> None:
-    words = Style("a sketch", "guided", "", "", {}, {"text": "a sketch"})
+WORDS = Style("a sketch", "guided", "", "", {}, {"text": "a sketch"})
+
+
+def test_losses_on_words_need_clip_and_nothing_is_promised_that_cannot_help(tmp_path: Path) -> None:
     method = dataclasses.replace(QUICK, weights={"clip_dir_patch": 1.0})
-    with pytest.raises(SettingError, match="needs CLIP, which is not here"):
-        stylized(method, Region(words))
-    with pytest.raises(SettingError, match="loss texture needs a style picture"):
-        stylized(QUICK, Region(words))
+    with pytest.raises(SettingError, match="words 'a sketch', because CLIP is not here") as raised:
+        stylized(method, Region(WORDS))
+    assert "folder" not in str(raised.value) and "through the prompt" in str(raised.value)
+    (tmp_path / "m.pt").touch()
+    assert str(tmp_path / "clip") in without_clip(str(tmp_path / "m.pt"))
+    assert "encoder of its own" in without_clip("house")
+
+
+@pytest.fixture
+def notes(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Warnings, those too that a session says once."""
+    note_once.cache_clear()
+    caplog.set_level(logging.WARNING, logger="velatura")
+    return caplog
+
+
+def test_a_style_in_words_acts_through_the_prompt(notes: pytest.LogCaptureFixture) -> None:
+    """Losses that need a picture are off by themselves, said once and in the manifest."""
+    made, _ = stylized(QUICK, Region(WORDS)), stylized(QUICK, Region(WORDS))
+    assert made.manifest["losses_off"] == ["palette", "texture"] and "texture" not in made.scores
+    assert [record.getMessage() for record in notes.records] == [
+        "The style 'a sketch' is in words: what needs a style picture is off (the loss texture, the loss palette, "
+        "moving the colours)."
+    ]
+    spelt = dataclasses.replace(QUICK, prompt="a painting in the style of a sketch")
+    backbone = tiny_house()
+    assert QUICK.conditioning(WORDS, backbone).equals(spelt.conditioning(WORDS, backbone))
+    other = dataclasses.replace(WORDS, card={"text": "a mosaic"})
+    assert not np.array_equal(np.asarray(made.picture), np.asarray(stylized(QUICK, Region(other)).picture))
+    assert "losses_off" not in stylized(QUICK, Region(fitted())).manifest
+
+
+@pytest.mark.parametrize(
+    ("style", "change"),
+    [
+        (WORDS, {"prompt": ""}),
+        (WORDS, {"guidance_scale": 0.0}),
+        (WORDS, {"prompt": "", "weights": {"clip_patch": 1.0}, "guidance_rms": 0.0}),
+        (None, {"prompt": "", "palette": 0.0, "weights": {"mse": 1.0, "texture": 0.0}}),
+    ],
+)
+def test_a_run_in_which_nothing_of_the_style_can_act_is_refused(style: Style | None, change: dict) -> None:
+    with pytest.raises(SettingError, match=r"Nothing of the style '.*' can act: .*--set prompt="):
+        stylized(dataclasses.replace(QUICK, **change), Region(style or fitted()))
+
+
+def test_weights_for_pixels_set_only_the_ratios_on_a_latent_model(notes: pytest.LogCaptureFixture) -> None:
+    settings = preset_settings("guided", "zecon")
+    latent = Guided(**settings).resolved(tiny_house())
+    assert latent == Guided(**{**settings, "gradient_scale": "rms"})
+    assert any("ratios only" in record.getMessage() for record in notes.records)
+
+    class OfPixels:
+        factor = 1
+
+    assert Guided(**settings).resolved(OfPixels()).gradient_scale == "raw"  # type: ignore[arg-type]
+
+
+def test_a_content_loss_that_explodes_is_reported(notes: pytest.LogCaptureFixture) -> None:
+    wild = dataclasses.replace(QUICK, gradient="unet", gradient_scale="raw", weights={"mse_rgb": 1.0, "texture": 1e5})
+    made = stylized(wild, Region(fitted()))
+    first, last = made.manifest["exploded"]["mse_rgb"]
+    assert last > 10 * first and made.scores["mse_rgb"] == last
+    assert any("content: the content loss mse_rgb grew" in record.getMessage() for record in notes.records)
+    assert "exploded" not in stylized(QUICK, Region(fitted())).manifest
+
+
+def test_a_loss_that_is_not_finite_any_more_has_exploded() -> None:
+    losses = LossRecord()
+    for value in (0.1, float("nan")):
+        losses.add({"mse.0": value, "vgg.0": 0.1, "texture.0": 100 * value})
+    assert list(losses.exploded()) == ["mse.0"]
 
 
 def test_losses_on_encoder_maps_need_a_unet_and_the_others_do_not() -> None:
@@ -393,5 +469,5 @@ def test_losses_get_no_more_than_their_resolution() -> None:
     large = dataclasses.replace(QUICK, size=128)
     whole, wide, narrow = (result(dataclasses.replace(large, loss_resolution=side)) for side in (0, 128, 64))
     assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
-    with pytest.raises(SettingError, match="too small"):
+    with pytest.raises(SettingError, match="loss_resolution must be 0 or from 64 to 4096, not 20"):
         Guided(loss_resolution=20)

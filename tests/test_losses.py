@@ -33,7 +33,7 @@ def trunk() -> VGGTrunk:
 def targets(trunk: VGGTrunk) -> Targets:
     content, style = smooth_pixels(seed=0), smooth_pixels(seed=1)
     clip_targets = clip_targets_of_picture(style, Stand(), draws())
-    return Targets(LossInput(content), style_statistics(style, trunk), style, trunk, Stand(), clip_targets)
+    return Targets(LossInput(content), style_statistics(style, trunk), [(style, 1.0)], trunk, Stand(), clip_targets)
 
 
 def draws() -> torch.Generator:
@@ -143,7 +143,7 @@ def test_sliced_wasserstein_ignores_order_and_number() -> None:
 
 def test_a_cloud_is_sorted_along_several_sets_of_unit_directions() -> None:
     cloud = torch.randn(3, 400)
-    first, *others = slices_of(cloud, 8, draws())
+    first, *others = slices_of([(cloud, 1.0)], 8, draws())
     assert others and all(not torch.allclose(first.directions, other.directions) for other in others)
     for part in (first, *others):
         assert torch.allclose(part.directions.norm(dim=1), torch.ones(8))
@@ -245,7 +245,7 @@ def test_a_loss_counts_only_in_its_span(trunk: VGGTrunk) -> None:
 
 
 def test_a_style_in_words_has_no_picture_to_compare_with(trunk: VGGTrunk) -> None:
-    bare = Targets(LossInput(smooth_pixels()), None, None, trunk)
+    bare = Targets(LossInput(smooth_pixels()), None, (), trunk)
     for name in ("gram", "colour", "palette", "texture"):
         with pytest.raises(SettingError, match=f"loss {name} needs a style picture"):
             make_objective({name: 1.0}, bare)
@@ -271,7 +271,7 @@ def test_every_loss_has_a_gradient(trunk: VGGTrunk, name: str) -> None:
 def test_bad_weights_are_named(trunk: VGGTrunk) -> None:
     with pytest.raises(SettingError, match=r"Unknown loss 'beauty'.*gram"):
         make_objective({"beauty": 1}, targets(trunk))
-    with pytest.raises(SettingError, match="negative"):
+    with pytest.raises(SettingError, match="must be from 0 to 1,000,000, not -"):
         make_objective({"gram": -1}, targets(trunk))
 
 

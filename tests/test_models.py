@@ -16,12 +16,12 @@ from velatura.models.backbone import Conditioning, HasUNet, ImageConditioned, Pi
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading import load
-from velatura.models.loading.bundled_weights import wheel_file
 from velatura.models.loading.catalogue import GONE, KNOWN, short_names
 from velatura.models.loading.devices import choose_device, choose_dtype
 from velatura.models.loading.kinds import backbone_class
 from velatura.models.loading.load import is_present, load_backbone
 from velatura.models.loading.single_file import read_state_dict
+from velatura.models.loading.wheel_files import wheel_file
 from velatura.models.noise_schedule import add_noise, predict_x0
 from velatura.models.recommended import RECOMMENDED_FILE, read_recommended_settings
 from velatura.models.token_embeddings import replace_tokens

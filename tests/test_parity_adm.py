@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from tests.conftest import SHARED
+from velatura.app.cli import app
 from velatura.errors import ModelError
 from velatura.models.adm.architecture import AdmShape, build_adm
 from velatura.models.adm.backbone import PixelBackbone
@@ -73,7 +75,7 @@ def test_gradients_are_the_published_networks(name: str) -> None:
 
 
 @needs_recordings
-@pytest.mark.parametrize("name", ["adm_a", "adm_c"])
+@pytest.mark.parametrize("name", ["adm_a", "adm_b", "adm_c"])
 def test_the_weights_tell_their_shape(name: str) -> None:
     known = flags(name)
     given = {field: getattr(known, field) for field in ("image_size", "head_channels", "heads", "attention_order")}
@@ -93,8 +95,8 @@ def test_the_other_order_of_q_k_v_gives_something_else() -> None:
 
 @needs_recordings
 def test_a_converted_folder_is_the_same_network(tmp_path: Path) -> None:
-    for name in ("adm_a", "adm_c"):
-        save_adm(backbone(name).unet, flags(name), tmp_path / name)
+    for name in ("adm_a", "adm_b", "adm_c"):
+        save_adm(backbone(name).unet.state_dict(), flags(name), tmp_path / name)
         unet, shape = load_adm(tmp_path / name, torch.float32)
         assert shape == flags(name)
         own = backbone(name).unet.state_dict()
@@ -148,6 +150,28 @@ def test_the_real_256_px_model_has_its_published_number_of_parameters() -> None:
     assert round(sum(p.numel() for p in unet.parameters()) / 1e6, 1) == 552.8
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_converted_folder_keeps_the_stored_precision_and_the_native_size(dtype: torch.dtype, tmp_path: Path) -> None:
+    shape = SHAPES["like FFHQ"]
+    state = {key: value.to(dtype) for key, value in original(shape).items()}
+    save_file(state, tmp_path / "adm.safetensors")
+    given = ["--head-channels", "32", "--image-size", "64"]
+    outcome = CliRunner().invoke(app, ["models", "convert", str(tmp_path / "adm.safetensors"), *given])
+    assert outcome.exit_code == 0, outcome.exception
+    stored = load_file(tmp_path / "adm" / "unet.safetensors")
+    assert {value.dtype for value in stored.values()} == {dtype}
+    assert torch.equal(stored["conv_out.weight"], state["out.2.weight"])
+    assert load_adm(tmp_path / "adm", torch.float32)[1].image_size == 64
+
+
+def test_rescaled_timesteps_are_those_of_1000_steps() -> None:
+    known = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "attention_resolutions": "16"}
+    known |= {"num_head_channels": 16, "num_heads": 4, "rescale_timesteps": True}
+    assert AdmShape.of_flags(known) == AdmShape.of_flags({**known, "rescale_timesteps": False})
+    with pytest.raises(ModelError, match="Models of 4000 diffusion steps are not supported"):
+        AdmShape.of_flags({**known, "diffusion_steps": 4000})
+
+
 def test_wrong_and_truncated_files_are_refused_by_name(tmp_path: Path) -> None:
     shape = SHAPES["like FFHQ"]
     state = original(shape)
@@ -175,6 +199,7 @@ def test_wrong_and_truncated_files_are_refused_by_name(tmp_path: Path) -> None:
         ({"attention_order": "odd"}, "legacy or new"),
         ({"schedule": "odd"}, "linear or cosine"),
         ({"head_channels": 48}, "do not divide into heads of 48"),
+        ({"image_size": 100}, "side of a multiple of 32 pixels, not 100"),
     ],
 )
 def test_shapes_that_cannot_be(change: dict[str, object], sentence: str) -> None:

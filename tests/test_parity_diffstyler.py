@@ -10,13 +10,25 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.test_parity import PARITY, needs_recordings, off
+from velatura.methods.base import WorkingPicture
+from velatura.methods.context import RunContext
 from velatura.models.backbone import Conditioning
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading.load import load_backbone
-from velatura.models.lora import read_lora
+from velatura.models.lora_files import read_lora
+from velatura.models.noise_schedule import Levels
 from velatura.picture import open_picture
 from velatura.progress import Silent
-from velatura.reproductions.diffstyler import PublishedRegion, PublishedRun, cells_of_mask, denoise_published
+from velatura.regions import Placement
+from velatura.reproductions.diffstyler import (
+    DiffStylerOriginal,
+    PublishedRegion,
+    PublishedRun,
+    cells_of_mask,
+    denoise_published,
+    inversion_levels,
+    published_text,
+)
 
 FOLDER = PARITY / "diffstyler"
 MASKED = PARITY.parent / "data" / "masked"
@@ -70,6 +82,29 @@ def test_latents(step: int, steps: dict[int, dict[str, Tensor]], recorded: dict[
     wanted = recorded[f"x_after_step{step}"]
     assert ((steps[step]["x"] - wanted).abs().max() / wanted.square().mean().sqrt()).item() < 1e-3
     assert ((steps[step]["x"] - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()).item() < 1e-4
+
+
+def test_the_tokens_of_every_prompt(backbone: LatentBackbone) -> None:
+    described = json.loads((FOLDER / "gen256_published_one.json").read_text())
+    for text, ids in described["ids"].items():
+        assert backbone.token_ids([published_text(text)])[0, : len(ids)].tolist() == ids, text
+
+
+def test_the_inversion_begins_at_the_recorded_latents(
+    backbone: LatentBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, picture = load_file(FOLDER / "invert256_999.safetensors"), open_picture(MASKED / "deer1.jpg")
+    every = inversion_levels(backbone.schedule)
+    monkeypatch.setattr(
+        "velatura.reproductions.diffstyler.inversion_levels",
+        lambda _: Levels(every.timesteps[:1], every.abars[:2]),
+    )
+    method = DiffStylerOriginal(size=256)
+    content = WorkingPicture(picture, method.working_size(picture.size, backbone), Placement((), ()))
+    with torch.no_grad():
+        trajectory = method.inverted(content, RunContext(backbone))
+    assert off(trajectory.latents[0], stored["content_latent"]) < 1e-5
+    assert off(trajectory.noisiest, stored["z.1"]) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["eps3.base", "eps3.lora0"])

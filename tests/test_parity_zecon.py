@@ -14,18 +14,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.test_parity_adm import GUIDED, needs_recordings
+from tests.tiny_clip import write_tiny_clip
 from velatura.losses import LossInput, Targets
 from velatura.losses.clip import directional_distance, spherical_distance
 from velatura.losses.range import out_of_range
 from velatura.losses.zecon import patch_contrast, patch_nce, unit
 from velatura.models.encoders.clip import ClipImageEncoder
 from velatura.models.features.vgg import UNSHIFTED, VGGTrunk, with_published_weights
-from velatura.reproductions.zecon import losses as published
-from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES, PublishedVGG, PublishedZeCon
+from velatura.reproductions.zecon.losses import PublishedVGG, PublishedZeCon, Views, published_losses
 from velatura.reproductions.zecon.targets import unnormalised_clip_targets_of_text
-from velatura.reproductions.zecon.warps import Box, Warps, patches
+from velatura.reproductions.zecon.warps import Box, Warps, draw_patches, draw_warps, patches
 
 pytestmark = needs_recordings
+RECORDED_AREA = (0.01, 0.3)  # of the recorded patches
 
 
 @lru_cache(maxsize=1)
@@ -125,67 +126,45 @@ def test_views(kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def image_encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipImageEncoder:
-    """The recorded tiny CLIP's image tower, renamed from its original keys and loaded as users' files are."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    state = {key: value.float() for key, value in torch.load(GUIDED / "clip_tiny.pt", weights_only=True).items()}
-    config = CLIPVisionConfig(
-        hidden_size=64,
-        intermediate_size=256,
-        projection_dim=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        image_size=224,
-        patch_size=16,
-        hidden_act="quick_gelu",
-    )
-    weights = {
-        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
-        "visual_projection.weight": state["visual.proj"].T.contiguous(),
-    }
-    block, layer = "visual.transformer.resblocks.0", "vision_model.encoder.layers.0"
-    renamed = {
-        "visual.ln_pre": "vision_model.pre_layrnorm",
-        "visual.ln_post": "vision_model.post_layernorm",
-        f"{block}.ln_1": f"{layer}.layer_norm1",
-        f"{block}.ln_2": f"{layer}.layer_norm2",
-        f"{block}.attn.out_proj": f"{layer}.self_attn.out_proj",
-        f"{block}.mlp.c_fc": f"{layer}.mlp.fc1",
-        f"{block}.mlp.c_proj": f"{layer}.mlp.fc2",
-    }
-    for part in ("weight", "bias"):
-        weights |= {f"{new}.{part}": state[f"{old}.{part}"] for old, new in renamed.items()}
-        for name, value in zip("qkv", state[f"{block}.attn.in_proj_{part}"].chunk(3), strict=True):
-            weights[f"{layer}.self_attn.{name}_proj.{part}"] = value
-    model = CLIPVisionModelWithProjection(config)
-    missing = model.load_state_dict(weights, strict=False)
-    assert not missing.unexpected_keys and not [key for key in missing.missing_keys if "position_ids" not in key]
+    """The recorded tiny CLIP's image tower."""
     folder = tmp_path_factory.mktemp("clip")
-    model.save_pretrained(folder)
+    write_tiny_clip(GUIDED, folder)
     return ClipImageEncoder(str(folder), torch.device("cpu"))
 
 
 def targets(draws: torch.Generator, encoder: ClipImageEncoder | None = None) -> Targets:
     clip_targets = unnormalised_clip_targets_of_text(recorded()["clip/text_tgt"], recorded()["clip/text_src"])
-    return Targets(LossInput(torch.zeros(1)), None, None, VGGTrunk("none", UNSHIFTED), encoder, clip_targets, draws)
+    return Targets(LossInput(torch.zeros(1)), None, (), VGGTrunk("none", UNSHIFTED), encoder, clip_targets, draws)
+
+
+SEEDS = {"aug/image": 77, "aug/patch": 77, "clip/clip_global_loss": 79, "clip/clip_global_patch_loss": 79}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_views_are_drawn_from_the_seed_as_by_kornia(name: str) -> None:
+    draws = torch.Generator().manual_seed(SEEDS[name])
+    if "patch" in name:
+        drawn, found = draw_patches(6, (64, 64), RECORDED_AREA, draws)
+        assert drawn == boxes(name)
+    else:
+        found = draw_warps(6, (64, 64), draws)
+    expected = next(warps(name))
+    for ours, wanted in ((found.affine, expected.affine), (found.perspective, expected.perspective)):
+        assert torch.allclose(ours, wanted, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["clip", "clip_patch", "clip_dir", "clip_dir_patch"])
-def test_clip_losses(name: str, image_encoder: ClipImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_losses(name: str, image_encoder: ClipImageEncoder) -> None:
+    """Their views are drawn from the seed too."""
     entry = {
         "clip": "clip/clip_global_loss",
         "clip_patch": "clip/clip_global_patch_loss",
         "clip_dir": "clip/clip_dir_loss",
         "clip_dir_patch": "clip/clip_dir_patch_loss",
     }[name]
-    drawn = warps(entry)
-    monkeypatch.setattr(published, "VIEWS", 6)
-    monkeypatch.setattr(published, "draw_warps", lambda *_: next(drawn))
-    monkeypatch.setattr(published, "draw_boxes", lambda *_: boxes(entry))
     x, y = recorded()["aug/x"].clone().requires_grad_(), recorded()["clip/y"]
-    loss = PUBLISHED_LOSSES[name](targets(torch.Generator(), image_encoder))(LossInput(x), LossInput(y))
+    losses = published_losses(Views(6, RECORDED_AREA))
+    loss = losses[name](targets(torch.Generator().manual_seed(79), image_encoder))(LossInput(x), LossInput(y))
     agrees(entry, loss, x)
 
 

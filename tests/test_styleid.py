@@ -152,10 +152,10 @@ def test_a_model_without_a_unet_is_refused() -> None:
     [
         ({"gamma": 1.5}, "gamma must be from 0 to 1"),
         ({"adain": -0.1}, "adain must be from 0 to 1"),
-        ({"temperature": 0.0}, "temperature must be over 0"),
-        ({"corrections": -1}, "not negative"),
+        ({"temperature": 0.0}, "temperature must be over 0 and at most 100"),
+        ({"corrections": -1}, "corrections must be from 0"),
         ({"strength": 2.0}, "from 0 to 1"),
-        ({"size": 8}, "too small"),
+        ({"size": 8}, "size must be 0 or from 64"),
     ],
 )
 def test_bad_settings_are_one_sentence(change: dict[str, float], sentence: str) -> None:

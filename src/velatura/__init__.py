@@ -1,7 +1,7 @@
 """Velatura: diffusion style transfer where the style goes on and the content stays.
 
 >>> from velatura import Studio
->>> Studio("house").stylize("photo.jpg", style="painting.jpg", seed=0).picture.save("out.png")  # doctest: +SKIP
+>>> Studio("house").stylize("photo.jpg", style="painting.jpg", seed=0).save("out.png")  # doctest: +SKIP
 """
 
 from __future__ import annotations

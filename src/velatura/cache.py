@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from velatura.whole_file import warn_not_kept
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
 SUFFIX = ".safetensors"
+TENSOR, KEY = "tensor", "key"  # in a file: the tensor's name, and the hash of its key
 
 
 class Cache:
     """The ``limit`` most recently used results, by key; ``hits`` and ``misses`` are counted.
 
-    With a ``folder``, tensors asked for through ``get_or_compute_tensor`` are kept there after the program ends; the
-    least recently used are deleted beyond ``limit_bytes`` in all.
+    With a ``folder``, tensors asked for through ``get_or_compute_tensor`` are kept there after the program ends, each
+    with a checksum; the least recently used are deleted beyond ``limit_bytes`` in all. A folder that cannot be written
+    is warned of once and otherwise done without.
     """
 
     def __init__(self, limit: int = 64, folder: Path | None = None, limit_bytes: int = 2 * 2**30) -> None:
@@ -55,39 +60,50 @@ class Cache:
         return result
 
     def get_or_compute_tensor(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """``get_or_compute`` for a tensor, looked for in the folder too; a damaged file is computed again."""
+        """``get_or_compute`` for a tensor, looked for in the folder too; computed again where its file is damaged."""
         return self.get_or_compute(key, lambda: self._from_folder(key, compute))
 
     def _from_folder(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         if self.folder is None:
             return compute()
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file, save_file
+        from velatura.tensor_file import DamagedFileError, read_tensors, write_tensors
 
-        path = self.folder / (hashlib.sha256(repr(key).encode()).hexdigest() + SUFFIX)
+        name = hashlib.sha256(repr(key).encode()).hexdigest()
+        path = self.folder / (name + SUFFIX)
         try:
-            tensor = load_file(path)["tensor"]
-            path.touch()
-            return tensor
-        except (OSError, SafetensorError, KeyError):
-            tensor = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        save_file({"tensor": tensor.cpu().contiguous()}, unfinished)
-        unfinished.replace(path)
-        self._make_room(path)
+            tensors, metadata = read_tensors(path)
+            if metadata == {KEY: name}:
+                _mark_used(path)
+                return tensors[TENSOR]
+        except (OSError, DamagedFileError, KeyError):
+            pass
+        tensor = compute()
+        try:
+            write_tensors(path, {TENSOR: tensor}, {KEY: name})
+            self._make_room(path)
+        except OSError as error:
+            warn_not_kept("cache", self.folder, error.strerror or str(error))
         return tensor
 
     def _make_room(self, newest: Path) -> None:
         """Delete the least recently used files beyond ``limit_bytes``; the newest stays."""
-        files = sorted(newest.parent.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
+        files = []
+        for path in newest.parent.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # another program makes room at the same time
+                state = path.stat()
+                files.append((state.st_mtime_ns, state.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self.limit_bytes:
                 return
             if path != newest:
-                total -= path.stat().st_size
+                total -= size
                 path.unlink(missing_ok=True)
+
+
+def _mark_used(path: Path) -> None:
+    with suppress(OSError):  # a cache that may only be read is of use all the same
+        path.touch()
 
 
 def tensor_digest(tensor: Tensor) -> str:

@@ -19,3 +19,11 @@ class StyleError(VelaturaError):
 
 class SettingError(VelaturaError):
     """A setting has a value outside its range."""
+
+
+class TargetError(VelaturaError):
+    """A file cannot be written where it was asked for, or would replace one that is needed."""
+
+
+class StoppedError(VelaturaError):
+    """A run that its caller stopped."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -19,6 +22,10 @@ class Progress(Protocol):
         """Report named numbers of the current item, such as a loss."""
         ...
 
+    def estimate(self, x0: Callable[[], Tensor]) -> None:
+        """Report a predicted denoising step; ``x0`` computes its estimate of the clean latents (B, C, h, w)."""
+        ...
+
 
 class Silent:
     """Progress that is not shown."""
@@ -27,4 +34,7 @@ class Silent:
         yield from items
 
     def note(self, **values: float) -> None:
+        return None
+
+    def estimate(self, x0: Callable[[], Tensor]) -> None:
         return None

@@ -33,10 +33,15 @@ REPRODUCTION_OF: Mapping[str, str] = {
 }
 
 
-def method_class(name: str) -> type[Method]:
-    """A method's or a reproduction's class by name. Raises SettingError for an unknown one."""
+def check_name(name: str) -> None:
+    """Raise SettingError for a name that is no method's and no reproduction's."""
     if name not in NAMES:
         raise SettingError(f"Unknown method '{name}': use {', '.join(NAMES)}.")
+
+
+def method_class(name: str) -> type[Method]:
+    """A method's or a reproduction's class by name. Raises SettingError for an unknown one."""
+    check_name(name)
     module, _, attribute = {**METHODS, **REPRODUCTIONS}[name].partition(":")
     found: type[Method] = getattr(import_module(module), attribute)
     return found

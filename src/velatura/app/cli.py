@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,16 @@ import typer
 
 from velatura.app import mask_command, models_commands, styles_commands, train_commands
 from velatura.app.command import with_options
+from velatura.app.failures import Program, outlive_readers, told
 from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Preset, Settings, parse_settings
-from velatura.app.terminal import TerminalProgress, console
-from velatura.errors import VelaturaError
+from velatura.app.terminal import TerminalProgress, say
+from velatura.errors import SettingError
+from velatura.registry import check_name, method_class
 
 app = typer.Typer(
     name="velatura",
     help="Diffusion style transfer: the style goes on, the content stays.",
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -28,6 +32,27 @@ app.add_typer(styles_commands.app, name="styles")
 app.add_typer(train_commands.app, name="train-house")
 app.add_typer(models_commands.app, name="models")
 app.command("mask")(mask_command.mask)
+
+DEBUG = "--debug"
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and stop, if ``wanted``."""
+    if wanted:
+        from velatura import __version__
+
+        typer.echo(f"velatura {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where in the program an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Diffusion style transfer: the style goes on, the content stays."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +63,31 @@ class StylizeOptions:
     style: Annotated[
         list[str] | None,
         typer.Option(
-            help="A style picture, a fitted style's name, or text:words where the method takes words; NAME=WEIGHT, "
-            "repeated, mixes several.",
+            "--style",
+            "-s",
+            help="A style picture, a fitted style's name, or text:words where the method takes words; repeated, each "
+            "photo is done in each of them; repeated as NAME=WEIGHT, they are mixed.",
             show_default=False,
         ),
     ] = None
     region: Annotated[
         list[str] | None,
         typer.Option(
-            help="WHERE=STYLE, or WHERE=STYLE@FROM-TO for a part of the run, for methods with regions; repeatable, "
-            "later over earlier; WHERE is a mask picture, box:x0,y0,x1,y1, point:x,y;x,y, "
-            "polygon:x,y;x,y;x,y, text:words or segment:number.",
+            help="WHERE=STYLE, for methods with regions; repeatable, later over earlier. WHERE is a mask picture, "
+            "box:x0,y0,x1,y1, point:x,y;x,y;not:x,y, polygon:x,y;x,y;x,y, text:words or segment:number, or not: and one of "
+            "these for everything else. WHERE=STYLE*0.5 leaves half of the photo there; WHERE=STYLE@0-0.5 puts the style on "
+            "in the first half of the steps only.",
             show_default=False,
         ),
     ] = None
     out: Annotated[
         Path | None,
-        typer.Option(help="A picture file for one result, a folder for several.", show_default="stylized.png, results"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="A picture file for one result, a folder for several.",
+            show_default="stylized.png, results",
+        ),
     ] = None
     method: MethodName = "guided"
     preset: Preset = ""
@@ -78,6 +111,15 @@ class StylizeOptions:
         ),
     ] = ""
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write the manifest beside the picture.")] = False
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also the photos in subfolders.")] = False
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing files; without it results get the next free number.")
+    ] = False
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out results that are there, of the same photos, styles, settings."),
+    ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the losses' values beside the bar.")] = False
     device: Device = "auto"
     dtype: Dtype = "auto"
 
@@ -85,25 +127,58 @@ class StylizeOptions:
 @app.command()
 @with_options(StylizeOptions)
 def stylize(options: StylizeOptions) -> None:
-    """Put a style on photos."""
-    from velatura.app.files import content_files
-    from velatura.app.options import parse_regions, parse_strengths, parse_styles
-    from velatura.app.sweep import Sweep
+    """Put a style on photos.
 
+    Each result is saved when it is done. A photo that cannot be done is reported and skipped: the exit code is then 1,
+    or 2 if none could be done.
+    """
+    check_name(options.method)
+    from velatura.app.files import find_contents
+    from velatura.app.options import parse_regions, parse_strengths, parse_styles
+    from velatura.app.sweep import Sweep, Where
+    from velatura.methods.validation import check_seed
+
+    check_seed(options.seed)
     method, settings = parse_settings(options.method, options.setting, options.loss, options.preset)
     named = {"steps": options.steps, "size": options.size}
     settings |= {name: value for name, value in named.items() if value is not None}
     regions = parse_regions(options.region or [], method)
-    files = content_files(options.contents)
-    styles = parse_styles(options.style or [], regions)
-    sweep = Sweep(files, styles, regions, method, settings, parse_strengths(options.strength))
-    targets = sweep.destinations(options.out, options.layout)
-    sweep.check(targets)
+    contents = find_contents(options.contents, options.recursive, options.out or Path("results"))
+    choices = parse_styles(options.style or [], regions)
+    sweep = Sweep(contents, choices, regions, method, settings, parse_strengths(options.strength))
+    jobs = sweep.jobs(Where(options.out, options.layout, options.sidecar))
+    from velatura.app.photo_progress import PhotoProgress
+    from velatura.app.resume import Request, planned
     from velatura.app.studio import Studio
+    from velatura.app.stylizing import Run
 
-    studio = Studio(options.model, options.device, options.dtype, progress=TerminalProgress())
-    for path in sweep.run(studio, targets, options.seed, options.sidecar, console.print):
-        typer.echo(path)
+    progress = PhotoProgress(TerminalProgress(options.verbose))
+    studio = Studio(options.model, options.device, options.dtype, progress=progress)
+    request = Request(sweep, options.model, options.seed, studio.library, lambda: studio.backbone.fingerprint)
+    plan = planned(sweep, jobs, options.force, request if options.resume else None)
+    for note in plan.notes:
+        say(note)
+    run = Run(sweep, studio, request, options.seed, say, typer.echo)
+    run.make(plan, progress)
+    if run.skipped:
+        raise typer.Exit(1 if run.made or plan.made else 2)
+
+
+@app.command("settings")
+def list_settings(method: Annotated[str, typer.Argument(help="A method's name.", show_default=False)]) -> None:
+    """List a method's settings for --set, with ranges, defaults and meaning."""
+    check_name(method)
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from velatura.methods.validation import setting_specs
+
+    table = Table("setting", "allowed", "default", "meaning", show_lines=True)
+    for spec in setting_specs(method_class(method)):
+        allowed, default = str(spec.allowed or spec.kind), "" if spec.default == "" else str(spec.default)
+        table.add_row(spec.name, *(Text(cell.replace("``", "")) for cell in (allowed, default, spec.meaning)))
+    Console().print(table)
 
 
 @dataclass(frozen=True)
@@ -148,18 +223,25 @@ def fit(options: FitOptions) -> None:
 
 
 def main() -> None:
-    """Run the command line; a VelaturaError is printed as one sentence, with exit code 2."""
+    """Run the command line; what stops a command is printed as one sentence, with exit code 2."""
+    outlive_readers()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = sys.argv[1:]
+    debug = DEBUG in arguments
     try:
-        app()
-    except VelaturaError as error:
-        console.print(str(error), style="red", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("Stopped; nothing was left half-written.")
-        sys.exit(130)
+        with told(debug):
+            refuse_empty(arguments)
+        app([DEBUG, *(argument for argument in arguments if argument != DEBUG)] if debug else arguments)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+
+
+def refuse_empty(arguments: list[str]) -> None:
+    """Raise SettingError for an argument or a value without any letter, which Path would take for this folder."""
+    if any(not argument or re.fullmatch(r"--[\w-]+=", argument) for argument in arguments):
+        raise SettingError('An argument is empty (""): give it a value, or leave it and its option out.')
 
 
 if __name__ == "__main__":

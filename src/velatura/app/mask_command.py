@@ -10,6 +10,8 @@ import typer
 
 from velatura.app.command import with_options
 
+MOST_GROWTH, MOST_FEATHER = 256, 1000  # pixels
+
 
 @dataclass(frozen=True)
 class MaskOptions:
@@ -19,6 +21,9 @@ class MaskOptions:
     text: Annotated[list[str] | None, typer.Option(help="What it is called.", show_default=False)] = None
     point: Annotated[
         list[str] | None, typer.Option(help="x,y of a point on it; repeat for more points.", show_default=False)
+    ] = None
+    not_point: Annotated[
+        list[str] | None, typer.Option(help="x,y of a point that is not on it; repeatable.", show_default=False)
     ] = None
     box: Annotated[list[str] | None, typer.Option(help="x0,y0,x1,y1 around it.", show_default=False)] = None
     polygon: Annotated[list[str] | None, typer.Option(help="x,y;x,y;x,y of its corners.", show_default=False)] = None
@@ -39,12 +44,14 @@ class MaskOptions:
         bool, typer.Option("--everything", help="Write a picture of all segments and their numbers instead.")
     ] = False
     out: Annotated[Path, typer.Option(help="The mask to write, white where it is.")] = Path("mask.png")
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False
 
     def queries(self) -> list[str]:
         """The options as texts for ``parse_query``."""
         by = f"{self.cutter}:" if self.cutter else ""
         queries = [f"{by}text:{words}" for words in self.text or []] + [f"{by}box:{box}" for box in self.box or []]
-        queries += [f"{by}point:{';'.join(self.point)}"] if self.point else []
+        points = [*(self.point or []), *(f"not:{point}" for point in self.not_point or [])]
+        queries += [f"{by}point:{';'.join(points)}"] if points else []
         queries += [f"polygon:{corners}" for corners in self.polygon or []]
         queries += [f"segment:{','.join(map(str, self.segment))}"] if self.segment else []
         return queries + [str(path) for path in self.picture or []]
@@ -53,14 +60,17 @@ class MaskOptions:
 @with_options(MaskOptions)
 def mask(options: MaskOptions) -> None:
     """Cut something out of a photo: the union of what the options name, as a mask."""
-    from velatura.app.files import refuse_contents
+    from velatura.app.targets import files_among, one_file
     from velatura.errors import SettingError
+    from velatura.methods.validation import Range, check_value
     from velatura.picture import open_picture, save_picture
     from velatura.picture.writing import picture_format
     from velatura.regions import parse_query
     from velatura.regions.masks import feathered, grown, image_of_mask, united, without
     from velatura.regions.segments import everything_picture
 
+    check_value("--grow", options.grow, int, Range(-MOST_GROWTH, MOST_GROWTH))
+    check_value("--feather", options.feather, float, Range(0, MOST_FEATHER))
     queries = options.queries()
     if bool(queries) == options.everything:
         raise SettingError(
@@ -68,16 +78,17 @@ def mask(options: MaskOptions) -> None:
             "number or --picture mask.png, or see what there is with --everything."
         )
     picture_format(options.out)
-    refuse_contents([options.out], [options.content])
+    named = files_among([*(options.picture or []), *(options.without or [])])
+    out = one_file(options.out, [options.content, *named], options.force)
     opened = open_picture(options.content)
     if options.everything:
-        save_picture(everything_picture(opened.image), options.out, {})
-        typer.echo(options.out)
+        save_picture(everything_picture(opened.image), out, {})
+        typer.echo(out)
         return
     found = united([parse_query(query)(opened) for query in queries])
     for query in options.without or []:
         found = without(found, parse_query(query)(opened))
     found = feathered(grown(found, options.grow), options.feather)
     manifest = {"mask": queries, "without": options.without or []}
-    save_picture(image_of_mask(1 - found if options.invert else found), options.out, manifest)
-    typer.echo(options.out)
+    save_picture(image_of_mask(1 - found if options.invert else found), out, manifest)
+    typer.echo(out)

@@ -98,11 +98,28 @@ def parse_span(text: str) -> tuple[str, Span]:
         return text, WHOLE_RUN
 
 
+def parse_region_style(text: str) -> tuple[str, float, Span]:
+    """A region's style, its weight and the part of the run in which it acts, from "NAME[*WEIGHT][@FROM-TO]".
+
+    Raises SettingError for a weight or a span out of range.
+    """
+    name, span = parse_span(text)
+    span.check("a region")
+    style, star, weight = name.rpartition("*")
+    try:
+        share = float(weight) if star and style else 1.0
+    except ValueError:
+        return name, 1.0, span
+    if not 0 <= share <= 1:
+        raise SettingError(f"The weight of a region must be from 0 to 1, not {weight}: write WHERE=STYLE*0.5.")
+    return (style if star and style else name), share, span
+
+
 def parse_strengths(text: str | None) -> list[float | None]:
     """The strengths of a sweep, "0.2,0.4"; [None], the method's own, without a text. Raises SettingError."""
     if text is None:
         return [None]
-    return [_as(float, part.strip(), "--strength") for part in text.split(",")]
+    return list(dict.fromkeys(_as(float, part.strip(), "--strength") for part in text.split(",")))
 
 
 def parse_regions(entries: list[str], method: str) -> list[tuple[str, str]]:
@@ -110,27 +127,32 @@ def parse_regions(entries: list[str], method: str) -> list[tuple[str, str]]:
     if entries and not method_class(method).regions:
         others = " or ".join(methods_with("regions"))
         raise SettingError(f"The method {method} has no regions yet: use --method {others} with --region.")
-    return _pairs(entries, "--region")
+    regions = _pairs(entries, "--region")
+    for _, style in regions:
+        parse_region_style(style)
+    return regions
 
 
-def parse_styles(entries: list[str], regions: list[tuple[str, str]]) -> dict[str | Path, float]:
-    """Styles with weights from "NAME" or "NAME=WEIGHT".
+def parse_styles(entries: list[str], regions: list[tuple[str, str]]) -> list[dict[str | Path, float]]:
+    """Choices of styles with weights: one of all where an entry is "NAME=WEIGHT", else one of each "NAME".
 
     Raises SettingError for a style named twice, and for both or neither of styles and ``regions``.
     """
     if bool(entries) == bool(regions):
         raise SettingError("Say --style NAME for the whole picture, or --region WHERE=STYLE, and not both.")
     styles: dict[str | Path, float] = {}
+    weighted = False
     for entry in entries:
         name, equals, weight = entry.rpartition("=")
         try:
             chosen, share = (name, float(weight)) if equals and name else (entry, 1.0)
+            weighted |= chosen != entry
         except ValueError:
             chosen, share = entry, 1.0
         if chosen in styles:
             raise SettingError(f"The style {chosen} is named twice: give it one --style {chosen}=WEIGHT.")
         styles[chosen] = share
-    return styles
+    return [styles] if weighted else [{style: 1.0} for style in styles]
 
 
 def _as(kind: type[Any], text: str, option: str) -> Any:

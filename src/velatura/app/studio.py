@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
 
 from velatura.app.former_names import Choice, current
 from velatura.app.home import home
-from velatura.app.options import parse_span
+from velatura.app.options import parse_region_style
+from velatura.app.pictures import PictureLike, as_picture
+from velatura.app.preview import OnStep, Previews
 from velatura.cache import Cache
 from velatura.errors import SettingError
 from velatura.methods.base import Method, Stylization
 from velatura.methods.context import RunContext
+from velatura.methods.validation import check_seed
 from velatura.models.backbone import Backbone
 from velatura.models.loading.catalogue import HOUSE
-from velatura.models.loading.load import load_backbone
-from velatura.picture import Picture, open_picture
+from velatura.models.loading.load import backbone_of_pipeline, load_backbone
+from velatura.picture import Picture
 from velatura.progress import Progress, Silent
 from velatura.regions import Query, Region, parse_query
+from velatura.regions.query import ImageQuery
 from velatura.registry import method_class, methods_with
 from velatura.span import WHOLE_RUN
 from velatura.style import Style, StyleLibrary
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
 TEXT_STYLE = "text:"
-StyleChoice = str | Path | Picture | Style | Mapping[str | Path, float]
+OneStyle = PictureLike | Style
+StyleChoice = PictureLike | Style | Mapping[str | Path, float]
 
 
 class Studio:
     """Holds one model, loaded on first use, the user's style library and a cache of what was computed.
 
-    ``model`` is a short name, folder, file or hub id; ``device`` and ``dtype`` are "auto" or a name;
-    ``library_folder`` is where styles are kept (default: ``styles`` under ``VELATURA_HOME``).
+    ``model`` is a short name, folder, file or hub id, or a loaded diffusers pipeline, which keeps its own device and
+    number format; ``device`` and ``dtype`` are "auto" or a name (``dtype`` also torch's). ``library_folder`` is where
+    styles are kept (default: ``styles`` under ``VELATURA_HOME``).
     """
 
     def __init__(
         self,
-        model: str = HOUSE,
+        model: str | Path | DiffusionPipeline = HOUSE,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: str | torch.dtype = "auto",
         library_folder: str | Path | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -53,19 +65,24 @@ class Studio:
     def backbone(self) -> Backbone:
         """The model, loaded now if it was not yet. Raises ModelError when it cannot be."""
         if self._backbone is None:
-            self._backbone = load_backbone(self.model, self.device, self.dtype)
+            if isinstance(self.model, str | Path):
+                self._backbone = load_backbone(str(self.model), self.device, self.dtype)
+            else:
+                self._backbone = backbone_of_pipeline(self.model)
         return self._backbone
 
-    def context(self, seed: int = 0) -> RunContext[Backbone]:
-        """What a method runs in: the model, a seed, the cache and the progress."""
-        return RunContext(self.backbone, seed, self.cache, self.progress)
+    def context(self, seed: int = 0, on_step: OnStep | None = None) -> RunContext[Backbone]:
+        """What a method runs in: the model, a seed, the cache and the progress. Raises SettingError for a bad seed."""
+        check_seed(seed)
+        progress = self.progress if on_step is None else Previews(self.progress, on_step, self.backbone)
+        return RunContext(self.backbone, seed, self.cache, progress)
 
     def fit(
         self,
-        picture: str | Path | Picture,
+        picture: PictureLike,
         name: str = "",
-        method: str = "guided",
-        mask: str | Path | Picture | None = None,
+        method: str | Method = "guided",
+        mask: PictureLike | None = None,
         **settings: Any,
     ) -> Style:
         """Fit a style to a picture, white in ``mask`` where it counts; not kept until ``library.add(style)``.
@@ -80,7 +97,7 @@ class Studio:
         checkpoint = self.library.folder.parent / "fits" / file
         return method.fit(picture, name, self.context(), mask, checkpoint)
 
-    def style(self, style: str | Path | Picture | Style, method: Method) -> Style:
+    def style(self, style: OneStyle, method: Method) -> Style:
         """A style from the library by name, in words ("text:..."), or fitted to a picture (once in this Studio's life).
 
         Raises StyleError for a name that is not in the library, PictureError for a file that is no picture.
@@ -89,7 +106,7 @@ class Studio:
             return style
         if isinstance(style, str) and style.startswith(TEXT_STYLE):
             return text_style(style.removeprefix(TEXT_STYLE), method)
-        if not isinstance(style, Picture):
+        if isinstance(style, str | Path):
             unlike_a_file = not Path(style).suffix and not Path(style).exists()
             if unlike_a_file or self.library.has(str(style)):
                 return self.library.load(str(style))
@@ -99,57 +116,73 @@ class Studio:
 
     def stylize(
         self,
-        content: str | Path | Picture,
+        content: PictureLike,
         style: StyleChoice,
         seed: int = 0,
-        method: str = "guided",
+        method: str | Method = "guided",
+        on_step: OnStep | None = None,
         **settings: Any,
     ) -> Stylization:
-        """Put a style (a picture or its path, a style's name, a Style, or several with weights) on a content picture.
+        """Put a style on a content: any picture (see ``as_picture``), a style's name, a Style, or several with weights.
 
-        ``method`` is a name in ``velatura.registry``, ``settings`` are that class's fields. The same seed, settings and
-        machine give the same picture. Raises a VelaturaError for what the user can put right.
+        ``method`` is a name in ``velatura.registry`` with ``settings``, its class's fields, or an object of that class,
+        as ``Guided(strength=0.4)``. ``on_step`` is called with each denoising step's number and decoded estimate; it
+        returns False to stop, which raises StoppedError. The same seed, settings and machine give the same picture.
+        Raises a VelaturaError for what the user can put right.
         """
-        return self.stylize_all([content], style, seed, method, **settings)[0]
+        return self.stylize_all([content], style, seed, method, on_step, **settings)[0]
 
     def stylize_all(
         self,
-        contents: Sequence[str | Path | Picture],
+        contents: Sequence[PictureLike],
         style: StyleChoice,
         seed: int = 0,
-        method: str = "guided",
+        method: str | Method = "guided",
+        on_step: OnStep | None = None,
         **settings: Any,
     ) -> list[Stylization]:
         """``stylize`` for several contents; those of one working size can share passes of the model."""
+        check_seed(seed)
         configuration = configured(method, settings)
         opened = [as_picture(content) for content in contents]
         choices = list(style.items()) if isinstance(style, Mapping) else [(style, 1.0)]
         check_mixes(configuration, len(choices))
         chosen = configuration.mix([(self.style(choice, configuration), weight) for choice, weight in choices])
-        return configuration.stylize(opened, [Region(chosen)], self.context(seed))
+        return configuration.stylize(opened, [Region(chosen)], self.context(seed, on_step))
 
     def stylize_regions(
         self,
-        content: str | Path | Picture,
-        regions: Sequence[tuple[str | Path | Query, str | Path | Picture | Style]],
+        content: PictureLike,
+        regions: Sequence[tuple[str | Path | Image.Image | Query, OneStyle]],
         seed: int = 0,
-        method: str = "diffstyler",
+        method: str | Method = "diffstyler",
         **settings: Any,
     ) -> Stylization:
         """Put styles where queries say: pairs of a query and a style.
 
         A query is a mask picture's path, "box:x0,y0,x1,y1", "point:x,y", "text:words" or what else ``parse_query``
-        reads; the style "NAME@0-0.5" acts in the first half of the run only. Later regions lie over earlier ones;
-        outside all of them the content is kept. Raises SettingError without any region.
+        reads; the style "NAME*0.5@0-0.3" acts in the first 30 % of the run only, and half of the result is laid over the
+        content. Later regions lie over earlier ones; outside all of them the content is kept. Raises SettingError
+        without any region.
         """
+        check_seed(seed)
         configuration = configured(method, settings)
-        queries = [parse_query(str(where)) if isinstance(where, str | Path) else where for where, _ in regions]
-        named = [parse_span(style) if isinstance(style, str) else (style, WHOLE_RUN) for _, style in regions]
+        queries = [as_query(where) for where, _ in regions]
+        named = [
+            parse_region_style(style) if isinstance(style, str) else (style, 1.0, WHOLE_RUN) for _, style in regions
+        ]
         chosen = [
-            Region(self.style(style, configuration), query, span=span)
-            for query, (style, span) in zip(queries, named, strict=True)
+            Region(self.style(style, configuration), query, weight, span)
+            for query, (style, weight, span) in zip(queries, named, strict=True)
         ]
         return configuration.stylize([as_picture(content)], chosen, self.context(seed))[0]
+
+
+def as_query(where: str | Path | Image.Image | Query) -> Query:
+    """A query of what callers have: its text, a mask picture's path, a mask in memory, or a query."""
+    if isinstance(where, Image.Image):
+        return ImageQuery(where)
+    return parse_query(str(where)) if isinstance(where, str | Path) else where
 
 
 def text_style(text: str, method: Method) -> Style:
@@ -167,13 +200,13 @@ def check_mixes(method: Method, count: int) -> None:
         raise SettingError(f"The method {method.name} cannot mix styles: give it one, or use --method {others}.")
 
 
-def as_picture(picture: str | Path | Picture) -> Picture:
-    """A picture, opened if it is a path."""
-    return picture if isinstance(picture, Picture) else open_picture(picture)
+def configured(method: str | Method, settings: Mapping[str, Any]) -> Method:
+    """A method by name with settings, former names translated; or a method with some settings replaced.
 
-
-def configured(method: str, settings: Mapping[str, Any]) -> Method:
-    """A method with settings, former names translated. Raises SettingError for one that the method does not have."""
+    Raises SettingError for a setting that the method does not have.
+    """
+    if isinstance(method, Method):
+        return replace(method, **settings) if settings else method
     chosen = current(Choice(method, settings))
     cls = method_class(chosen.method)
     known = [field.name for field in fields(cls)]

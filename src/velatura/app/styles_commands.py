@@ -25,16 +25,32 @@ def _library() -> StyleLibrary:
 
 @app.command("list")
 def list_styles() -> None:
-    """List the styles with their method and model."""
+    """List the styles with their method and model, damaged ones too."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     library = _library()
     table = Table("name", "method", "model", "picture")
     for name in library.names():
-        style = library.load(name)
-        table.add_row(name, style.method, style.model, str(style.card.get("picture", "")))
+        table.add_row(*(Text(_printable(cell)) for cell in (name, *_described(library, name))))
     Console().print(table if table.row_count else "No styles yet: fit one with 'velatura fit PICTURE'.")
+
+
+def _described(library: StyleLibrary, name: str) -> tuple[str, str, str]:
+    """Method, model and picture of a style, or that it is damaged."""
+    from velatura.errors import StyleError
+
+    try:
+        style = library.load(name)
+    except StyleError:
+        return "damaged", "", "fit or import it again, or remove it"
+    return style.method, style.model, str(style.card.get("picture", ""))
+
+
+def _printable(text: str) -> str:
+    """A text from a file without control characters, which a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @app.command()
@@ -53,7 +69,7 @@ def show(name: Name) -> None:
 
 @app.command()
 def remove(name: Name) -> None:
-    """Delete a style."""
+    """Delete a style, damaged or not."""
     _library().remove(name)
     typer.echo(f"The style '{name}' is removed.")
 
@@ -67,14 +83,18 @@ def export(
         typer.Option(help="style; for diffusers: textual-inversion, lora."),
     ] = "style",
     token: Annotated[str, typer.Option(help="The word to use in prompts.", show_default="<NAME>")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a style to a file: in this program's format, or for diffusers."""
+    from velatura.app.targets import one_file
     from velatura.errors import SettingError, StyleError
     from velatura.methods.s2prest.style import picture_word
-    from velatura.models.lora import save_lora
+    from velatura.models.lora_files import save_lora
     from velatura.style.textual_inversion import save_textual_inversion
 
-    style = _library().load(name)
+    library = _library()
+    style = library.load(name)
+    out = one_file(out, [library.path(name)], force)
     if format == "style":
         style.save(out)
     elif format == "textual-inversion":

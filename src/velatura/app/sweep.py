@@ -1,84 +1,112 @@
-"""Several contents at several strengths, as one call of ``velatura stylize`` makes them."""
+"""Several contents in several styles at several strengths, as one call of ``velatura stylize`` asks for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from velatura.app.files import Destination, destinations
-from velatura.app.studio import Studio, configured
+from velatura.app.files import SUFFIXES, ContentFile, Naming
+from velatura.app.options import parse_region_style
+from velatura.app.studio import TEXT_STYLE, configured
+from velatura.app.targets import Inputs, Target, files_among
 from velatura.errors import SettingError
-from velatura.methods.base import Method, Stylization
-from velatura.picture import Picture, open_picture, save_picture
+from velatura.methods.base import Method
 from velatura.picture.writing import picture_format
 from velatura.registry import method_class
 
-TOGETHER = 4  # contents that are opened and stylised at a time
 LAYOUTS = ("flat", "paper")
+EDGE_SOURCES = ("canny", "hed")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a sweep's results go: the options ``--out`` and ``--layout``, and whether manifests are written beside."""
+
+    out: Path | None = None
+    layout: str = ""
+    sidecar: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One result to make: a content, the styles with weights (none with regions), a strength, and its target."""
+
+    content: ContentFile
+    styles: Mapping[str | Path, float]
+    strength: float | None
+    target: Target
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every file in the styles, or in the regions' styles, at every strength (None: the method's own).
+    """Every content in each of ``choices`` (styles with weights), or in the regions' styles, at every strength.
 
-    ``styles`` are names or pictures with weights, ``regions`` pairs of a query and a style, ``settings`` the method's.
+    ``regions`` are pairs of a query and a style; ``settings`` are the method's, a strength of None is its own.
     """
 
-    files: Sequence[Path]
-    styles: Mapping[str | Path, float]
+    contents: Sequence[ContentFile]
+    choices: Sequence[Mapping[str | Path, float]]
     regions: Sequence[tuple[str, str]]
     method: str
     settings: Mapping[str, Any]
-    strengths: Sequence[float | None]
+    strengths: Sequence[float | None] = (None,)
 
-    def _settings(self, strength: float | None) -> dict[str, Any]:
+    def configured(self, strength: float | None) -> Method:
+        """The method with its settings at a strength."""
+        return configured(self.method, self.settings_at(strength))
+
+    def settings_at(self, strength: float | None) -> dict[str, Any]:
+        """The method's settings at a strength."""
         return dict(self.settings) | ({} if strength is None else {"strength": strength})
 
-    def destinations(self, out: Path | None, layout: str) -> list[list[Destination]]:
-        """The results' paths, a list for each strength. Raises SettingError for an unknown layout."""
-        chosen = layout or (method_class(self.method).layout if out is None else "flat")
+    @cached_property
+    def shares(self) -> list[float]:
+        """The strengths as numbers; 1 for a method that always takes the run whole."""
+        return [float(getattr(self.configured(strength), "strength", 1.0)) for strength in self.strengths]
+
+    def jobs(self, where: Where) -> list[Job]:
+        """What is to be made, content by content, with the targets that are wished.
+
+        Raises SettingError for an unknown layout, PictureError for an unknown picture format and for several contents
+        and one picture's path.
+        """
+        choices = list(self.choices) or [{}]
+        naming = Naming(where.out, self._layout(where), self._edges(), where.sidecar)
+        labels = [self._label(choice) for choice in choices]
+        wishes = naming.wishes(self.contents, labels, self.shares)
+        for wish in wishes.values():
+            picture_format(wish.file)
+        return [Job(self.contents[i], choices[j], self.strengths[k], wish) for (i, j, k), wish in wishes.items()]
+
+    def _layout(self, where: Where) -> str:
+        chosen = where.layout or (method_class(self.method).layout if where.out is None else "flat")
         if chosen not in LAYOUTS:
-            raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{layout}'.")
-        named = [*self.styles, *(style for _, style in self.regions)]
-        style = "+".join(Path(style).stem for style in named)
-        strengths = [_strength(configured(self.method, self._settings(s))) for s in self.strengths]
-        return destinations(self.files, out, chosen, style, strengths)
+            raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{chosen}'.")
+        return chosen
 
-    def check(self, targets: Sequence[Sequence[Destination]]) -> None:
-        """Check the results' paths before the model is loaded. Raises PictureError for an unknown picture format."""
-        for destination in (d for of_strength in targets for d in of_strength):
-            picture_format(destination.picture)
+    def _edges(self) -> str:
+        """The name of the folder of edge pictures; empty for a method, or a setting, without any."""
+        source = getattr(self.configured(self.strengths[0]), "edges", "none")
+        return "" if source == "none" else source if source in EDGE_SOURCES else "edges"
 
-    def _results(
-        self, studio: Studio, contents: Sequence[Picture], seed: int, settings: Mapping[str, Any]
-    ) -> list[Stylization]:
-        if not self.regions:
-            return studio.stylize_all(contents, self.styles, seed, self.method, **settings)
-        return [studio.stylize_regions(content, self.regions, seed, self.method, **settings) for content in contents]
+    def _label(self, choice: Mapping[str | Path, float]) -> str:
+        named = list(choice) or [parse_region_style(style)[0] for _, style in self.regions]
+        return "+".join(_plain_name(str(style)) for style in named)
 
-    def run(
-        self,
-        studio: Studio,
-        targets: Sequence[Sequence[Destination]],
-        seed: int,
-        sidecar: bool,
-        say: Callable[[str], None],
-    ) -> Iterator[Path]:
-        """Make and save the results, ``TOGETHER`` contents at a time; yield their paths. ``say`` gets notes."""
-        for first in range(0, len(self.files), TOGETHER):
-            contents = [open_picture(file) for file in self.files[first : first + TOGETHER]]
-            for note in (note for content in contents for note in content.notes):
-                say(note)
-            for strength, row in zip(self.strengths, targets, strict=True):
-                results = self._results(studio, contents, seed, self._settings(strength))
-                for result, target in zip(results, row[first : first + TOGETHER], strict=True):
-                    if target.edges is not None and "canny" in result.layers:
-                        save_picture(result.layers["canny"], target.edges, {})
-                    yield save_picture(result.picture, target.picture, result.manifest, result.alpha, sidecar)
+    def inputs(self) -> Inputs:
+        """All files that the sweep reads."""
+        styles = [style for choice in self.choices for style in choice]
+        regions = [text for where, style in self.regions for text in (where, style, parse_region_style(style)[0])]
+        settings = [value for value in self.settings.values() if isinstance(value, str | Path) and str(value)]
+        return Inputs([*(content.path for content in self.contents), *files_among([*styles, *regions, *settings])])
 
 
-def _strength(method: Method) -> float:
-    """The share of the run that is taken; 1 for a method that always takes it whole."""
-    return float(getattr(method, "strength", 1.0))
+def _plain_name(style: str) -> str:
+    """A style's name for labels: of a picture its file's stem, of words the words."""
+    if style.startswith(TEXT_STYLE):
+        return style.removeprefix(TEXT_STYLE)
+    path = Path(style)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name

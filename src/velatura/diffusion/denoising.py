@@ -37,6 +37,10 @@ class DenoisingStep:
     @property
     def x0(self) -> Tensor:
         """The x_0 that the prediction implies."""
+        return self.predict_x0()
+
+    def predict_x0(self) -> Tensor:
+        """The x_0 that the prediction implies, as a function."""
         return predict_x0(self.latents, self.noise, self.abar)
 
     def with_x0(self, x0: Tensor) -> DenoisingStep:
@@ -79,11 +83,13 @@ def denoise(
     x = sampler.start(latents)
     steps = len(sampler.timesteps)
     indexed = list(enumerate(sampler.timesteps))
-    for index, timestep in (progress or Silent()).track(indexed, "denoising"):
+    reported = progress or Silent()
+    for index, timestep in reported.track(indexed, "denoising"):
         preserved = sampler.scale(x, index)
         prediction = predict(preserved, timestep)
         step = steer(
             DenoisingStep(index, timestep, sampler.abars[index], progress_of(index, steps), preserved, prediction)
         )
+        reported.estimate(step.predict_x0)
         x = after_step(index, sampler.step(step.prediction, index, step.latents))
     return x

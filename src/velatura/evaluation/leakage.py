@@ -20,7 +20,8 @@ def class_overlap(one: Tensor, other: Tensor) -> float:
     cpu = torch.device("cpu")
     network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
     ours, theirs = (classifier(network.features(pixels.float().cpu())).softmax(-1) for pixels in (one, other))
-    return (ours * theirs).sqrt().sum(-1).mean().item()
+    overlap: float = (ours * theirs).sqrt().sum(-1).mean().item()
+    return overlap
 
 
 def content_leak(result: Tensor, content: Tensor, style: Tensor) -> float:

@@ -35,16 +35,20 @@ LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
     OutOfRange.name: OutOfRange,
 }
 CLIP_LOSSES = frozenset({GlobalClip.name, PatchClip.name, DirectionalClip.name, PatchDirectionalClip.name})
+PICTURE_LOSSES = frozenset({GramDistance.name, FeatureWasserstein.name, ColourMoments.name, ColourWasserstein.name})
+CONTENT_LOSSES = frozenset({LumaMSE.name, PixelMSE.name, FeatureMSE.name, ShallowFeatureMSE.name, ZeCon.name})
+
+MAX_WEIGHT = 1_000_000
 
 
 def check_losses(weights: Mapping[str, float], spans: Mapping[str, Span]) -> None:
-    """Raise SettingError for an unknown name, a negative weight, or a span that does not rise within 0..1."""
+    """Raise SettingError for an unknown name, a weight outside 0..1e6, or a span that does not rise within 0..1."""
     for name in (*weights, *spans):
         if name not in LOSSES:
             raise SettingError(f"Unknown loss '{name}': use {', '.join(LOSSES)}.")
     for name, weight in weights.items():
-        if weight < 0:
-            raise SettingError(f"The weight of the loss '{name}' must not be negative, but is {weight}.")
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise SettingError(f"The weight of the loss '{name}' must be from 0 to {MAX_WEIGHT:,}, not {weight}.")
     for name, span in spans.items():
         span.check(f"the loss '{name}'")
 
@@ -71,7 +75,9 @@ def make_objective(
 
 __all__ = [
     "CLIP_LOSSES",
+    "CONTENT_LOSSES",
     "LOSSES",
+    "PICTURE_LOSSES",
     "Loss",
     "LossInput",
     "Objective",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -50,14 +50,15 @@ class StyleStatistics:
 class Targets:
     """What losses are made from: the content, and what is known of the style.
 
-    ``statistics`` and ``picture`` (1, 3, h, w) are None for a style in words, ``image_encoder`` and ``clip_targets``
-    where no loss needs them. ``trunk`` is the VGG16 that features come from. ``generator`` is the one source of random
+    ``statistics`` is None and ``pictures`` is empty for a style in words; else these are its pictures (1, 3, h, w) with
+    shares that sum to 1, several for a mix of styles. ``image_encoder`` and ``clip_targets`` are None where no loss
+    needs them. ``trunk`` is the VGG16 that features come from. ``generator`` is the one source of random
     draws during a run; ``cache`` keeps what is computed from the style, under the style's ``identity``.
     """
 
     content: LossInput
     statistics: StyleStatistics | None
-    picture: Tensor | None
+    pictures: Sequence[tuple[Tensor, float]]
     trunk: VGGTrunk
     image_encoder: ImageEncoder | None = None
     clip_targets: ClipTargets | None = None
@@ -67,8 +68,8 @@ class Targets:
 
     def cached(self, name: str, compute: Callable[[torch.Generator], T]) -> T:
         """The cached result of ``compute`` for this style, computed with a generator of its own, seeded with 0."""
-        shape = self.picture.shape if self.picture is not None else ()
-        key = (name, self.identity, shape, self.trunk.source, str(self.content.pixels.device))
+        shapes = tuple(tuple(picture.shape) for picture, _ in self.pictures)
+        key = (name, self.identity, shapes, self.trunk.source, str(self.content.pixels.device))
         return self.cache.get_or_compute(key, lambda: compute(torch.Generator().manual_seed(0)))
 
     def clip(self) -> tuple[ImageEncoder, ClipTargets]:
@@ -83,11 +84,11 @@ class Targets:
             raise _no_picture(loss)
         return self.statistics
 
-    def style_picture(self, loss: str) -> Tensor:
-        """The style's picture (1, 3, h, w). Raises SettingError, naming the loss, for a style in words."""
-        if self.picture is None:
+    def style_pictures(self, loss: str) -> Sequence[tuple[Tensor, float]]:
+        """The style's pictures (1, 3, h, w) and shares. Raises SettingError, naming the loss, for a style in words."""
+        if not self.pictures:
             raise _no_picture(loss)
-        return self.picture
+        return self.pictures
 
 
 def _no_picture(loss: str) -> SettingError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +71,23 @@ def clip_targets_of_picture(picture: Tensor, encoder: ImageEncoder, generator: t
             means.append(torch.cat([encoder(resample(image, part, side)) for part in parts]).mean(0, keepdim=True))
     whole, whole_plain, patch, patch_plain = means
     return ClipTargets(ClipTarget(whole, whole - whole_plain), ClipTarget(patch, patch - patch_plain))
+
+
+def mixed_clip_targets(parts: Sequence[tuple[ClipTargets, float]]) -> ClipTargets:
+    """The weighted sums, by shares, of embeddings and directions."""
+    if len(parts) == 1:
+        return parts[0][0]
+
+    def mixed(targets: Sequence[tuple[ClipTarget, float]]) -> ClipTarget:
+        embeddings, directions = (
+            torch.stack([share * getattr(target, name) for target, share in targets]).sum(0)
+            for name in ("embedding", "direction")
+        )
+        return ClipTarget(embeddings, directions)
+
+    return ClipTargets(
+        mixed([(part.whole, share) for part, share in parts]), mixed([(part.patch, share) for part, share in parts])
+    )
 
 
 def clip_targets_of_text(style: Tensor, plain: Tensor) -> ClipTargets:

@@ -17,6 +17,7 @@ from velatura.losses.gram import STYLE_LAYERS
 
 COLOUR_DIRECTIONS, FEATURE_DIRECTIONS = 32, 64
 SETS = 4  # of directions, one of which each step draws: the style is sorted along them once, not in every step
+Clouds = Sequence[tuple[Tensor, float]]  # points (C, N_i), and shares that sum to 1
 STYLE_POINTS, POINTS = 4096, 2048  # points of the style and of the result, drawn at random where there are more
 
 
@@ -39,17 +40,30 @@ class Sliced:
         """
         both = (Sliced.of(cloud, self.directions).along, self.along)
         count = min(rows.shape[1] for rows in both)
-        x, y = (
-            rows if rows.shape[1] == count else F.interpolate(rows[:, None], count, mode="linear")[:, 0]
-            for rows in both
-        )
+        x, y = (at_quantiles(rows, count) for rows in both)
         return (x - y).abs().mean()
 
+    @classmethod
+    def barycentre(cls, clouds: Clouds, directions: Tensor) -> Sliced:
+        """The projections of several clouds (C, N_i), sorted and averaged by their shares at equal quantiles.
 
-def slices_of(cloud: Tensor, count: int, generator: torch.Generator) -> list[Sliced]:
-    """A cloud (C, N) sorted along each of 4 random sets of ``count`` directions."""
-    sets = [unit_directions(count, len(cloud), generator).to(cloud) for _ in range(SETS)]
-    return [Sliced.of(cloud, directions) for directions in sets]
+        Along each direction this is the Wasserstein barycentre (Bonneel et al. 2015).
+        """
+        count = max(cloud.shape[1] for cloud, _ in clouds)
+        parts = [share * at_quantiles(cls.of(cloud, directions).along, count) for cloud, share in clouds]
+        return cls(directions, torch.stack(parts).sum(0))
+
+
+def at_quantiles(rows: Tensor, count: int) -> Tensor:
+    """Sorted rows (K, N) at ``count`` equally spaced quantiles: (K, count)."""
+    return rows if rows.shape[1] == count else F.interpolate(rows[:, None], count, mode="linear")[:, 0]
+
+
+def slices_of(clouds: Clouds, count: int, generator: torch.Generator) -> list[Sliced]:
+    """The barycentre of clouds (C, N_i) along each of 4 random sets of ``count`` directions."""
+    first = clouds[0][0]
+    sets = [unit_directions(count, len(first), generator).to(first) for _ in range(SETS)]
+    return [Sliced.barycentre(clouds, directions) for directions in sets]
 
 
 def draw_one(slices: Sequence[Sliced], generator: torch.Generator) -> Sliced:
@@ -79,10 +93,11 @@ class ColourWasserstein:
 
     def __init__(self, targets: Targets) -> None:
         self.generator = targets.generator
-        picture = targets.style_picture(self.name)
+        pictures = targets.style_pictures(self.name)
 
         def sliced(generator: torch.Generator) -> list[Sliced]:
-            return slices_of(draw_points(picture, STYLE_POINTS, generator), COLOUR_DIRECTIONS, generator)
+            clouds = [(draw_points(picture, STYLE_POINTS, generator), share) for picture, share in pictures]
+            return slices_of(clouds, COLOUR_DIRECTIONS, generator)
 
         self.style = targets.cached(self.name, sliced)
 
@@ -102,15 +117,17 @@ class FeatureWasserstein:
 
     def __init__(self, targets: Targets) -> None:
         self.generator = targets.generator
-        picture = targets.style_picture(self.name)
+        pictures = targets.style_pictures(self.name)
 
         @torch.no_grad()
         def sliced(generator: torch.Generator) -> dict[str, tuple[list[Sliced], Tensor]]:
-            features = targets.trunk.features(picture, self.layers)
-            clouds = {layer: draw_points(value, STYLE_POINTS, generator) for layer, value in features.items()}
+            clouds: dict[str, list[tuple[Tensor, float]]] = {}
+            for picture, share in pictures:
+                for layer, value in targets.trunk.features(picture, self.layers).items():
+                    clouds.setdefault(layer, []).append((draw_points(value, STYLE_POINTS, generator), share))
             return {
-                layer: (slices_of(cloud, FEATURE_DIRECTIONS, generator), cloud.std().clamp(min=1e-6))
-                for layer, cloud in clouds.items()
+                layer: (slices_of(own, FEATURE_DIRECTIONS, generator), _mean_deviation(own).clamp(min=1e-6))
+                for layer, own in clouds.items()
             }
 
         self.style = targets.cached(self.name, sliced)
@@ -122,3 +139,7 @@ class FeatureWasserstein:
             points = draw_points(result.features[layer], POINTS, self.generator)
             distances.append(style.distance(points) / deviation)
         return torch.stack(distances).mean()
+
+
+def _mean_deviation(clouds: Clouds) -> Tensor:
+    return torch.stack([share * cloud.std() for cloud, share in clouds]).sum()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,15 +16,21 @@ from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
 from velatura.methods.context import RunContext
+from velatura.methods.cost import Cost
+from velatura.methods.memory import check_memory
+from velatura.methods.validation import check_settings
 from velatura.models.backbone import Backbone
 from velatura.models.recommended import RecommendedSettings
-from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size
+from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size, save_picture
 from velatura.regions import Placement, Region
 from velatura.style import Style
 
 Size = tuple[int, int]
 Setting = TypeVar("Setting", bound=float | str)
 M = TypeVar("M", bound="Method")
+
+# Settings of methods that drive a result to infinity where they are too large, in the order to try lower values.
+STRONG_SETTINGS = ("guidance_rms", "weights", "guidance_scale", "temperature")
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,19 @@ class Stylization:
     layers: Mapping[str, Image.Image] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path, sidecar: bool = False) -> Path:
+        """Write the picture with its manifest inside, and beside it with ``sidecar``; the ending gives the format.
+
+        A file of that name is replaced. Raises PictureError for an unknown ending or a place that cannot be written.
+        """
+        return save_picture(self.picture, path, self.manifest, self.alpha, sidecar)
+
+    def _repr_png_(self) -> bytes:
+        """The picture as a notebook shows it."""
+        buffer = io.BytesIO()
+        self.picture.save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +87,9 @@ class Method(ABC):
     """Settings of one method; frozen. What a method can do it declares in its class variables.
 
     ``style_method`` names the method whose fitted styles it takes. ``regions`` says whether it takes regions,
-    ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``batch`` how many contents of one size share its passes, ``layout`` where
-    the command line puts results ("flat" or "paper"), ``presets`` are named settings.
+    ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``batch`` how many contents of one
+    size share its passes, ``bytes_per_pixel`` about what memory a run takes on the house model for each pixel,
+    ``layout`` where the command line puts results ("flat" or "paper"), ``presets`` are named settings.
     """
 
     name: ClassVar[str]
@@ -76,10 +98,14 @@ class Method(ABC):
     text_styles: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     batch: ClassVar[int] = 1
+    bytes_per_pixel: ClassVar[int] = 300  # of a run's peak on house, at 768 px in fp32: 260 to 310 were measured
     layout: ClassVar[str] = "flat"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}  # settings by their former names, for one version
     renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by setting, by their former names
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:
@@ -114,8 +140,8 @@ class Method(ABC):
         if len(styles) != 1:
             raise SettingError(f"The method {self.name} cannot mix styles: give it one.")
         ((style, weight),) = styles
-        if weight <= 0:
-            raise SettingError(f"The weight of the style {style.name} must be more than 0, not {weight:g}.")
+        if not 0 < weight < math.inf:
+            raise SettingError(f"The weight of the style {style.name} must be finite and more than 0, not {weight:g}.")
         return style
 
     def working_size(self, size: Size, backbone: Backbone) -> Size:
@@ -133,19 +159,22 @@ class Method(ABC):
         """Put the regions' styles on contents; where no region is, the content's own bytes stay.
 
         Contents of one working size run together, at most ``batch`` at a time. Raises StyleError for a style of another
-        method or model, SettingError for regions where the method takes none, ModelError for an unsuitable model.
+        method or model, SettingError for regions where the method takes none, for a size that needs more memory than is
+        free and for a result that is not finite, ModelError for an unsuitable model.
         """
         method = self.resolved(context.backbone)
         method.check_backbone(context.backbone)
         method._check_regions(regions, context.backbone)
         results: dict[int, Stylization] = {}
         for size, indices in method._batches(contents, context.backbone):
+            check_memory(size, len(indices) * self.bytes_per_pixel, context.backbone)
             working = [WorkingPicture(contents[i], size, method.place(regions, contents[i])) for i in indices]
-            before = context.backbone.evaluations
+            cost = Cost(context.backbone)
             runs = method._run(working, context)
-            evaluations = (context.backbone.evaluations - before) / len(working)
+            shares = {"unet_evaluations": cost.evaluations / len(working), "seconds": cost.seconds / len(working)}
             for index, content, run in zip(indices, working, runs, strict=True):
-                results[index] = method._stylization(content, run, evaluations, context)
+                made = method._stylization(content, run, shares["unet_evaluations"], context)
+                results[index] = replace(made, manifest={**made.manifest, **shares})
         return [results[index] for index in range(len(contents))]
 
     def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
@@ -169,6 +198,7 @@ class Method(ABC):
         self, content: WorkingPicture, run: RunResult, evaluations: float, context: RunContext[Backbone]
     ) -> Stylization:
         """The picture at the content's size, over the content where regions leave some of it, and its manifest."""
+        self._check_finite(run.pixels, content.picture.name)
         picture, placement = self.to_image(run.pixels, content.picture.size), content.placement
         layers = dict(run.layers)
         if not all(region.is_whole for region in placement.regions):
@@ -177,6 +207,16 @@ class Method(ABC):
         manifest = {**self._manifest(content, context), **run.manifest}
         scores = {**run.scores, "unet_evaluations": evaluations}
         return Stylization(picture, content.picture.alpha, layers, scores, manifest)
+
+    def _check_finite(self, pixels: Tensor, name: str) -> None:
+        """Raise SettingError, naming what to lower, for a result that is no picture."""
+        if bool(pixels.isfinite().all()):
+            return
+        settings = [setting for setting in STRONG_SETTINGS if getattr(self, setting, 0)]
+        raise SettingError(
+            f"The result for {name} is not finite and was not kept: lower {' or '.join(settings) or 'the strength'}, "
+            "or use --dtype fp32."
+        )
 
     def to_image(self, pixels: Tensor, size: Size) -> Image.Image:
         """Pixels (1, 3, H, W) as a picture of ``size`` (width, height)."""
@@ -193,7 +233,7 @@ class Method(ABC):
             "working_size": list(content.size),
             "content": {"name": content.picture.name, "sha256": content.picture.digest},
             "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
-            "regions": [region.description() for region in content.placement.regions],
+            "regions": content.placement.description(),
             "versions": versions(),
         }
 

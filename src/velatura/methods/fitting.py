@@ -11,8 +11,10 @@ from torch import Tensor
 
 from velatura.errors import StyleError
 from velatura.methods.base import versions
+from velatura.methods.cost import Cost
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture, image_to_pixels
+from velatura.picture.mask import mask_levels
 
 CHECKPOINT_FORMAT = 2  # a checkpoint of another format is not resumed
 
@@ -30,7 +32,7 @@ def fit_identity(picture: Picture, mask: Picture | None, backbone: Backbone, own
 
 
 def fit_card(
-    picture: Picture, own: Mapping[str, Any], curve: Sequence[tuple[int, float]], stopped: str, evaluations: int
+    picture: Picture, own: Mapping[str, Any], curve: Sequence[tuple[int, float]], stopped: str, cost: Cost
 ) -> dict[str, Any]:
     """A fitted style's card: picture, the fit's ``own`` settings, loss by step, why it stopped, cost and versions."""
     return {
@@ -40,7 +42,8 @@ def fit_card(
         "settings": dict(own),
         "loss": [[step, round(loss, 6)] for step, loss in curve],
         "stopped": stopped,
-        "unet_evaluations": evaluations,
+        "unet_evaluations": cost.evaluations,
+        "seconds": round(cost.seconds, 3),
         "versions": versions(),
     }
 
@@ -50,7 +53,7 @@ def style_weights(mask: Picture, size: tuple[int, int] | None = None) -> Tensor:
 
     Raises StyleError for a mask that is black everywhere.
     """
-    weights = (image_to_pixels(mask.image, size).mean(1, keepdim=True) + 1) / 2
+    weights = (image_to_pixels(mask_levels(mask), size).mean(1, keepdim=True) + 1) / 2
     if weights.sum() < 1:
         raise StyleError("The style mask is black everywhere: paint white what belongs to the style.")
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from velatura.methods.cost import Cost
 from velatura.progress import Progress
 from velatura.style.checkpoint import FitState
 
@@ -49,10 +51,11 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class FitCheckpoint:
-    """Where a fit is kept on the way (None: nowhere), and what it belongs to."""
+    """Where a fit is kept on the way (None: nowhere), what it belongs to, and what it has cost."""
 
     path: Path | None
     belongs: str
+    cost: Cost | None = None
 
     def restore(self, fit: Fit) -> Curve:
         """Restore ``fit`` from the file of the same fit; its losses so far, none where there is no such file."""
@@ -62,18 +65,22 @@ class FitCheckpoint:
         state = dict(kept.tensors)
         fit.generator.set_state(state.pop(GENERATOR))
         fit.restore(state)
+        if self.cost is not None and "cost" in kept.numbers:
+            self.cost.resume(*kept.numbers["cost"])
         return [(int(step), float(loss)) for step, loss in kept.numbers["curve"]]
 
     def save(self, fit: Fit, curve: Curve) -> None:
         """Replace the file."""
         if self.path is not None:
             state = {**fit.state(), GENERATOR: fit.generator.get_state()}
-            FitState(self.belongs, state, {"curve": curve}).save(self.path)
+            cost = {} if self.cost is None else {"cost": [self.cost.evaluations, self.cost.seconds]}
+            FitState(self.belongs, state, {"curve": curve, **cost}).save(self.path)
 
     def discard(self) -> None:
-        """Delete the file of a finished fit."""
+        """Delete the file of a finished fit, where that is possible."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
 
 def resumable_fit(fit: Fit, steps: int, every: int, checkpoint: FitCheckpoint, progress: Progress) -> Curve:
@@ -87,13 +94,14 @@ def resumable_fit(fit: Fit, steps: int, every: int, checkpoint: FitCheckpoint, p
         curve.append((0, loss))
         progress.note(loss=loss)
     for step in progress.track(range(first, steps), "fit"):
+        # Asked before a step, so that a fit that was interrupted after its last check does not go on.
+        if curve and curve[-1][0] == step and fit.stops([loss for _, loss in curve]):
+            break
         fit.step(step)
         if (step + 1) % every and step + 1 != steps:
             continue
         curve.append((step + 1, fit.loss()))
         progress.note(loss=curve[-1][1])
         checkpoint.save(fit, curve)
-        if fit.stops([loss for _, loss in curve]):
-            break
     checkpoint.discard()
     return curve

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from PIL import Image
@@ -26,13 +26,13 @@ from velatura.diffusion.source_features import RecordedSource, SourceInversion, 
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.methods.base import Method, RunResult, WorkingPicture, require
 from velatura.methods.context import RunContext
+from velatura.methods.cost import Cost
 from velatura.methods.fitting import fit_card
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
-from velatura.methods.validation import check_shares
+from velatura.methods.validation import Corrections, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone, HasUNet, Prediction
 from velatura.models.noise_schedule import Levels, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, plan_size
-from velatura.picture.sizing import check_size
 from velatura.regions import Placement
 from velatura.style import Style
 from velatura.style.pictures import kept_image, picture_tensor, pictures_of
@@ -64,20 +64,13 @@ class StyleID(Method):
     style_method: ClassVar[str] = "styleid"
     regions: ClassVar[bool] = True
 
-    steps: int = 50
-    strength: float = 1.0
-    gamma: float = 0.75
-    temperature: float = 1.5
-    corrections: int = 0
-    adain: float = 1.0
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        check_shares(self, "gamma", "adain")
-        check_size(self.size)
-        steps_of_strength(self.steps, self.strength)
-        if self.temperature <= 0 or self.corrections < 0:
-            raise SettingError("temperature must be over 0, corrections not negative.")
+    steps: Steps = 50
+    strength: Share = 1.0
+    gamma: Share = 0.75
+    temperature: Annotated[float, Range(0, 100, open=True)] = 1.5
+    corrections: Corrections = 0
+    adain: Share = 1.0
+    size: Side = 0
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError for a model without a UNet that has self-attention in its decoder."""
@@ -98,7 +91,7 @@ class StyleID(Method):
             raise SettingError("The method styleid takes the whole style picture: crop it instead of giving a mask.")
         backbone = context.backbone
         tensors = {"picture.00": picture_tensor(kept_image(picture.image))}
-        card = fit_card(picture, self.fit_settings, [], "nothing to fit", 0)
+        card = fit_card(picture, self.fit_settings, [], "nothing to fit", Cost(context.backbone))
         return Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
 
     @torch.no_grad()
@@ -161,9 +154,9 @@ class StyleID(Method):
         return denoise(predict, x, sampler, after_step=paste, progress=context.progress)
 
     def start(self, content: RecordedSource, styles: Sequence[RecordedSource], placement: Placement) -> Tensor:
-        """z_T of the content, in each region with the channel statistics of its style's z_T (eq. 8)."""
+        """z_T of the content, in each region that acts first with the channel statistics of its style's z_T (eq. 8)."""
         start = x = content.trajectory.noisiest
-        shares = placement.shares((start.shape[2], start.shape[3])).to(start)
+        shares = placement.shares((start.shape[2], start.shape[3]), placement.acting(0.0)).to(start)
         for style, share in zip(styles, shares, strict=True):
             x = x + share * (adain(start, style.trajectory.noisiest, self.adain) - start)
         return x
@@ -175,7 +168,9 @@ class StyleID(Method):
         regions: Mapping[int, StepRegions],
         context: Context,
     ) -> Predict:
-        """The noise composed of each acting region's own, with its style injected; the ``regions`` by timestep."""
+        """The noise composed of each acting region's own, with its style injected, and where the span of all is over
+        (or not yet begun) the model's own; the ``regions`` by timestep.
+        """
         unet = context.backbone.unet
         layers = injected_layers(unet)
         plain = conditional(context.backbone, context.unconditional())
@@ -187,7 +182,10 @@ class StyleID(Method):
                 with changed(unet, self.injection(layers, queries, styles[region].recording(timestep))):
                     return plain(latents, timestep).noise
 
-            return Prediction(regions[timestep].compose(latents, noise_of))
+            def base_noise() -> Tensor:
+                return plain(latents, timestep).noise
+
+            return Prediction(regions[timestep].compose(latents, noise_of, base_noise))
 
         return predict
 

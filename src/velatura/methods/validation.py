@@ -1,21 +1,140 @@
-"""Checks that the settings of several methods share."""
+"""The ranges of settings, declared with their types, and the one check of them.
+
+A field's range stands in its annotation: ``steps: Annotated[int, Range(1, 1000)] = 50``, or ``steps: Steps = 50``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from velatura.errors import SettingError
 
-
-def check_shares(settings: Any, *names: str) -> None:
-    """Raise SettingError unless each of these settings is in [0, 1]."""
-    for name in names:
-        if not 0 <= getattr(settings, name) <= 1:
-            raise SettingError(f"{name} must be from 0 to 1, not {getattr(settings, name):g}.")
+MAX_SEED = 2**63 - 1
+KINDS = {int: "whole number", float: "number", str: "text"}
 
 
-def check_counts(settings: Any, *names: str) -> None:
-    """Raise SettingError unless each of these settings is at least 1."""
-    for name in names:
-        if getattr(settings, name) < 1:
-            raise SettingError(f"{name} must be at least 1, not {getattr(settings, name)}.")
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``; ``open``: without ``low`` itself, ``or_zero``: and 0."""
+
+    low: float
+    high: float
+    open: bool = False
+    or_zero: bool = False
+
+    def contains(self, value: float) -> bool:
+        """Whether a number is finite and in the range."""
+        if self.or_zero and value == 0:
+            return True
+        return (self.low < value if self.open else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        first = f"over {_short(self.low)} and at most" if self.open else f"from {_short(self.low)} to"
+        return f"{'0 or ' * self.or_zero}{first} {_short(self.high)}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Texts that are allowed; the empty one too where ``or_empty``."""
+
+    values: tuple[str, ...]
+    or_empty: bool = False
+
+    def contains(self, value: str) -> bool:
+        """Whether a text is one of them."""
+        return value in self.values or (self.or_empty and not value)
+
+    def __str__(self) -> str:
+        *first, last = self.values
+        return f"{', '.join(first)} or {last}" if first else last
+
+
+Steps = Annotated[int, Range(1, 1000)]
+Share = Annotated[float, Range(0, 1)]
+Side = Annotated[int, Range(64, 4096, or_zero=True)]  # pixels; 0 leaves it to the method or the model
+Corrections = Annotated[int, Range(0, 100)]
+GuidanceScale = Annotated[float, Range(0, 100)]
+Seed = Annotated[int, Range(0, MAX_SEED)]
+
+
+class SettingSpec(NamedTuple):
+    """A setting as a list of settings shows it; ``meaning`` are the sentences of the docstrings that name it."""
+
+    name: str
+    kind: str
+    default: Any
+    allowed: Range | Choices | None
+    meaning: str
+
+
+def check_settings(settings: Any) -> None:
+    """Raise SettingError, naming the range, for a field of a settings object that lies outside its own.
+
+    Numbers must be finite and of the field's kind: a float that is no whole number is no int.
+    """
+    for name, (kind, allowed) in _annotations(type(settings)).items():
+        check_value(name, getattr(settings, name), kind, allowed)
+
+
+def check_value(name: str, value: Any, kind: type[Any], allowed: Range | Choices | None) -> None:
+    """Raise SettingError unless ``value`` is of its ``kind`` (int, float, str; others are not checked) and allowed."""
+    numeric: type[Any] = Integral if kind is int else Real
+    fits = isinstance(value, numeric) and not isinstance(value, bool) if kind in (int, float) else True
+    if not fits or (kind is str and not isinstance(value, str)):
+        raise SettingError(f"{name} must be a {KINDS[kind]}, not {value!r}.")
+    if kind is float and not -math.inf < value < math.inf:
+        raise SettingError(f"{name} must be {allowed or 'a finite number'}, not {value}.")
+    if allowed is not None and not allowed.contains(value):
+        shown = f"'{value}'" if isinstance(value, str) else _short(value)
+        raise SettingError(f"{name} must be {allowed}, not {shown}.")
+
+
+def check_seed(seed: int) -> None:
+    """Raise SettingError for a seed outside 0 to 2^63 - 1."""
+    check_value("seed", seed, int, Range(0, MAX_SEED))
+
+
+def setting_specs(cls: type[Any]) -> list[SettingSpec]:
+    """The settings of a method's class, in its order."""
+    annotations = _annotations(cls)
+    defaults = cls()
+    return [
+        SettingSpec(
+            name,
+            KINDS.get(kind, "numbers by name"),
+            getattr(defaults, name),
+            allowed,
+            " ".join(sentence for sentence in _sentences(cls) if f"``{name}``" in sentence),
+        )
+        for name, (kind, allowed) in annotations.items()
+    ]
+
+
+def _annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Range | Choices | None]]:
+    """Each field's type, without its type arguments, and range."""
+    hints = [get_type_hints(base, include_extras=True) for base in cls.__mro__]
+    found: dict[str, tuple[type[Any], Range | Choices | None]] = {}
+    for field in fields(cls):
+        # A class that only changes the default keeps the range of what it derives from.
+        declared = [own[field.name] for own in hints if field.name in own]
+        hint = next((hint for hint in declared if get_origin(hint) is Annotated), declared[0])
+        kind, allowed = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
+        found[field.name] = (get_origin(kind) or kind, allowed)
+    return found
+
+
+def _sentences(cls: type[Any]) -> Iterator[str]:
+    """The sentences of the docstrings of a class and what it derives from."""
+    for base in cls.__mro__:
+        text = " ".join((base.__dict__.get("__doc__") or "").split())
+        if not text.startswith(f"{base.__name__}("):  # a dataclass's own, which only repeats its fields
+            yield from re.split(r"(?<=\.)\s+(?=[A-Z`])", text)
+
+
+def _short(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"

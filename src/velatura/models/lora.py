@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from velatura.errors import StyleError
 
@@ -32,21 +31,22 @@ def attached(unet: Any, adapters: Mapping[str, Mapping[str, Tensor]]) -> Iterato
     """
     from peft import LoraConfig, set_peft_model_state_dict
 
-    own = unet.state_dict(keep_vars=True)
+    # Asked once, and before adapters are there: each walks through all modules.
+    shapes, device, dtype = weight_shapes(unet), unet.device, unet.dtype
     try:
         for name, state in adapters.items():
-            targets = sorted({key.removesuffix(DOWN) for key in state if key.endswith(DOWN)})
-            _check(own, targets, state, name)
-            rank = state[targets[0] + DOWN].shape[0]
+            check_adapter(state, shapes, name, "this base model")
+            matrices = of_one_rank({key: value.float() for key, value in state.items() if key.endswith((DOWN, UP))})
+            targets = _modules(matrices)
+            rank = matrices[targets[0] + DOWN].shape[0]
             with warnings.catch_warnings():
                 # peft warns at a second adapter; several are meant.
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
                 unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=name)
-            matrices = {key: value.float() for key, value in state.items() if key.endswith((DOWN, UP))}
             set_peft_model_state_dict(unet, matrices, adapter_name=name)
         for key, value in unet.named_parameters():
             if "lora_" in key:
-                value.data = value.data.to(unet.device, unet.dtype)
+                value.data = value.data.to(device, dtype)
         with using(unet, None):
             yield
     finally:
@@ -54,16 +54,46 @@ def attached(unet: Any, adapters: Mapping[str, Mapping[str, Tensor]]) -> Iterato
             unet.unload_lora()
 
 
-def _check(own: Mapping[str, Tensor], targets: list[str], state: Mapping[str, Tensor], name: str) -> None:
-    if not targets:
-        raise StyleError(f"The style '{name}' holds no LoRA: fit it again.")
-    for target in targets:
-        weight = own.get(f"{target}.weight", own.get(f"{target}.base_layer.weight"))
-        down, up = state[target + DOWN], state.get(target + UP)
-        if weight is None or up is None or (up.shape[0], down.shape[1]) != tuple(weight.shape[:2]):
+def _modules(state: Mapping[str, Tensor]) -> list[str]:
+    return sorted({key.removesuffix(DOWN) for key in state if key.endswith(DOWN)})
+
+
+def of_one_rank(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices whose ranks are all the largest of them, zeros in what is added: their products stay what they were."""
+    most = max(state[module + DOWN].shape[0] for module in _modules(state))
+    return {key: _widened(value, 0 if key.endswith(DOWN) else 1, most) for key, value in state.items()}
+
+
+def _widened(matrix: Tensor, dimension: int, length: int) -> Tensor:
+    missing = length - matrix.shape[dimension]
+    after_it = [0, 0] * (matrix.ndim - 1 - dimension)
+    return F.pad(matrix, [*after_it, 0, missing]) if missing else matrix
+
+
+def weight_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every module's weight by the module's name, whatever adapters are attached."""
+    weights = {name.removesuffix(".weight"): value for name, value in unet.named_parameters() if ".lora_" not in name}
+    return {name.removesuffix(".base_layer"): tuple(weight.shape) for name, weight in weights.items()}
+
+
+def check_adapter(state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], style: str, model: str) -> None:
+    """Raise StyleError, naming ``style`` and ``model``, for an adapter that does not fit a UNet's weight ``shapes``."""
+    modules = _modules(state)
+    if not modules:
+        raise StyleError(f"The style '{style}' holds no LoRA: fit it again.")
+    for module in modules:
+        if not _fits(state[module + DOWN], state.get(module + UP), shapes.get(module, ())):
             raise StyleError(
-                f"The LoRA of the style '{name}' does not fit this base model ({target}): use its own model."
+                f"The LoRA of the style '{style}' does not fit {model} ({module}): use the model it was trained on."
             )
+
+
+def _fits(down: Tensor, up: Tensor | None, shape: Sequence[int]) -> bool:
+    """Whether the product of two matrices can be added to a weight: a linear layer's or a convolution's."""
+    if up is None or len(shape) < 2 or not len(shape) == down.ndim == up.ndim:
+        return False
+    rank = down.shape[0]
+    return tuple(up.shape) == (shape[0], rank, *[1] * (up.ndim - 2)) and tuple(down.shape[1:]) == tuple(shape[1:])
 
 
 @contextmanager
@@ -92,64 +122,3 @@ def fresh_adapter(unet: Any, rank: int, generator: torch.Generator) -> dict[str,
         state[target + DOWN] = torch.randn(rank, into, generator=generator) / rank
         state[target + UP] = torch.zeros(out, rank)
     return state
-
-
-def save_lora(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write an adapter as diffusers' ``load_lora_weights`` reads it. Raises StyleError for a style without one."""
-    from safetensors.torch import save_file
-
-    from velatura.picture.writing import replacing
-
-    if not any(key.endswith(DOWN) for key in state):
-        raise StyleError("This style holds no LoRA: fit one with --method diffstyler.")
-    with replacing(path) as unfinished:
-        matrices = {key: value for key, value in state.items() if key.endswith((DOWN, UP))}
-        save_file({f"unet.{key}": value.contiguous() for key, value in matrices.items()}, unfinished)
-
-
-PROCESSOR = re.compile(r"^(?:unet\.)?(.*)\.processor\.(to_(?:q|k|v|out))_lora\.(down|up)(?:\.weight)?$")
-PLAIN = re.compile(r"^(?:unet\.)?(.*)\.(?:lora_(A|B)|lora\.(down|up))\.weight$")
-
-
-def read_lora(path: Path) -> dict[str, Tensor]:
-    """An adapter from peft's, diffusers', the published trainer's or kohya's keys; pickles hold tensors only.
-
-    Raises StyleError for a file that is missing, damaged, hostile, or no LoRA of a UNet.
-    """
-    from velatura.errors import ModelError
-    from velatura.models.loading.single_file import read_state_dict
-
-    if not path.is_file():
-        raise StyleError(f"There is no LoRA file {path}: check the name.")
-    try:
-        raw = read_state_dict(path)
-    except ModelError as error:
-        raise StyleError(f"{error} It was not imported.") from None
-    if any(key.startswith("lora_unet_") for key in raw):
-        raw = _of_kohya(raw)
-    state: dict[str, Tensor] = {}
-    for key, value in raw.items():
-        if found := PROCESSOR.match(key):
-            module, projection, side = found.groups()
-            name = f"{module}.{projection}{'.0' if projection == 'to_out' else ''}"
-            state[name + (DOWN if side == "down" else UP)] = value
-        elif found := PLAIN.match(key):
-            module, letter, side = found.groups()
-            state[module + (DOWN if letter == "A" or side == "down" else UP)] = value
-    if not any(key.endswith(DOWN) for key in state):
-        raise StyleError(f"{path} holds no LoRA of a UNet: give a LoRA of Stable Diffusion.")
-    return state
-
-
-def _of_kohya(raw: dict[str, Tensor]) -> dict[str, Tensor]:
-    """kohya's keys as diffusers', with alpha / rank multiplied into the up matrices."""
-    from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers
-
-    converted, alphas = _convert_non_diffusers_lora_to_diffusers(dict(raw))
-    scaled: dict[str, Tensor] = {}
-    for key, value in converted.items():
-        alpha = (alphas or {}).get(re.sub(r"\.(?:lora\.)?(?:down|up|lora_A|lora_B)\.weight$", ".alpha", key))
-        rank = value.shape[1]
-        raises = ".up." in key or ".lora_B." in key
-        scaled[key] = value * (float(alpha) / rank) if raises and alpha is not None else value
-    return scaled

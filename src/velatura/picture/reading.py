@@ -8,14 +8,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from velatura.errors import PictureError
+from velatura.picture.regular_file import read_regular
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 2**20
 
@@ -47,29 +50,38 @@ class Picture:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, max_pixels: int) -> Iterator[None]:
     """Turn what Pillow raises while reading into a PictureError."""
     try:
         yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(f"{path} has more pixels than can be opened safely: scale it down first.") from None
+    except Image.DecompressionBombError:  # from Pillow's own limit, which lies above ours
+        raise PictureError(f"{path} has more than {max_pixels:,} pixels, the limit: scale it down first.") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path} is not a picture that can be read: give a {', '.join(FORMATS)} file.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except PictureError:
+        raise
+    except Exception as error:  # the decoders raise almost anything on damaged data
         raise PictureError(f"{path} is damaged or incomplete ({error}): save or download it again.") from None
 
 
 def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Open a JPEG, PNG, WebP, TIFF or AVIF file of at most ``max_pixels`` pixels.
+    """Open a JPEG, PNG, WebP, TIFF, AVIF or HEIC file of at most ``max_pixels`` pixels.
 
-    EXIF orientation is applied, an ICC profile converted to sRGB, gray, palette, CMYK and 16-bit data brought
+    EXIF orientation is applied, an ICC profile converted to sRGB, gray, palette, CMYK, 16-bit and floating data brought
     to 8-bit RGB; of an animation the first frame is taken (with a note).
-    Raises PictureError for a file that is missing, empty, no picture, damaged, cut short or too large.
+    Raises PictureError for a file that is missing, no regular file, empty, no picture, damaged, cut short or too large.
     """
+    if not str(path):
+        raise PictureError("The name of a picture is empty: name a file.")
+    return picture_of_bytes(read_regular(Path(path), MAX_BYTES), path, max_pixels)
+
+
+def picture_of_bytes(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture in the bytes of a file, which is called ``path`` in sentences; as ``open_picture`` otherwise."""
     path = Path(path)
-    data = _read(path)
-    with _explained(path), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    _register_heif()
+    with _explained(path, max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below our own limit
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             if opened.width * opened.height > max_pixels:
                 raise PictureError(
@@ -84,20 +96,12 @@ def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(rgb, alpha, path.stem, hashlib.sha256(data).hexdigest(), notes)
 
 
-def _read(path: Path) -> bytes:
-    if not path.exists():
-        raise PictureError(f"There is no file {path}: check the name.")
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder where a picture was expected: name a file in it.")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PictureError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: scale it down first.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
-    if not data:
-        raise PictureError(f"{path} is empty (0 bytes): save or download it again.")
-    return data
+@lru_cache(maxsize=1)
+def _register_heif() -> None:
+    """Let Pillow open HEIC files, the format of many phones."""
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -105,10 +109,23 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        top = 1.0 if values.max() <= 1 else 255.0
-        return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+        return Image.fromarray(_scaled_to_bytes(np.asarray(image)))
     return image
+
+
+def _scaled_to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Floats as bytes: 0..1, widened to the range of the finite values but for its most extreme thousandths.
+
+    A few stray values do not darken the rest. What is not a number becomes black. Raises ValueError without any finite
+    value.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("no pixel is a finite number")
+    low = min(0.0, float(np.quantile(finite, 0.001, method="higher")))
+    high = max(1.0, float(np.quantile(finite, 0.999, method="lower")))
+    clipped = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low).clip(low, high)
+    return np.asarray(((clipped - low) / (high - low) * 255).round(), dtype=np.uint8)
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:

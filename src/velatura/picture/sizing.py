@@ -17,12 +17,6 @@ class Sizing:
     working: tuple[int, int]
 
 
-def check_size(size: int) -> None:
-    """Raise SettingError for a working size below 64 that is not 0 (the method's usual one)."""
-    if size and size < MIN_SIDE:
-        raise SettingError(f"The size {size} is too small: give at least {MIN_SIDE} pixels, or 0.")
-
-
 def plan_size(original: tuple[int, int], short_side: int, multiple: int, max_long_side: int = 4096) -> Sizing:
     """The working size whose short side is about ``short_side`` and whose sides are multiples of ``multiple``.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image
 
 from velatura.errors import PictureError
 from velatura.picture.metadata import embedding_options
+from velatura.whole_file import whole_file
 
 FORMATS = {
     ".png": "PNG",
@@ -38,26 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises PictureError where ``path`` cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be written ({error.strerror}): choose another place.") from None
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        unfinished.chmod(0o666 & ~_umask())
-        unfinished.replace(path)
+        with whole_file(path) as unfinished:
+            yield unfinished
     except OSError as error:
         raise PictureError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def picture_format(path: Path) -> str:
@@ -66,6 +49,11 @@ def picture_format(path: Path) -> str:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         raise PictureError(f"{path} has no known picture ending: use one of {', '.join(FORMATS)}.") from None
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where the manifest of a picture is written as JSON, beside it."""
+    return path.with_name(path.name + ".json")
 
 
 def save_picture(
@@ -89,7 +77,6 @@ def save_picture(
     with replacing(path) as unfinished:
         image.save(unfinished, format_name, **options)
     if sidecar:
-        beside = path.with_name(path.name + ".json")
-        with replacing(beside) as unfinished:
+        with replacing(sidecar_path(path)) as unfinished:
             unfinished.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return path

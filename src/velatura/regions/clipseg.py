@@ -21,7 +21,10 @@ FOUND = 0.4  # probability from which a pixel belongs to the object
 def _clipseg() -> tuple[Any, Any]:
     from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-    advice = "connect once, or say where with box:x0,y0,x1,y1 or point:x,y"
+    advice = (
+        "connect once, or say where with what needs no weights, box:x0,y0,x1,y1, point:x,y;not:x,y, "
+        "polygon:x,y;x,y;x,y, or segment:NUMBER (velatura mask PHOTO --everything shows the numbers)"
+    )
     model = pretrained(CLIPSegForImageSegmentation.from_pretrained, CLIPSEG, advice).eval()
     return pretrained(CLIPSegProcessor.from_pretrained, CLIPSEG, advice), model
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from velatura.errors import ModelError, SettingError
 from velatura.regions.masks import Mask, united
 
+Point = tuple[float, float]
 FASTSAM = "FastSAM-s.pt"
 
 
@@ -44,9 +45,10 @@ def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask
     return _found(image, "in the box", bboxes=[list(box)])
 
 
-def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
-    """The objects under ``points`` (x, y in pixels), (H, W) in {0, 1}."""
-    return _found(image, "at the points", points=[list(point) for point in points], labels=[1] * len(points))
+def points_mask(image: Image.Image, points: Sequence[Point], others: Sequence[Point] = ()) -> Mask:
+    """The objects under ``points`` (x, y in pixels) and not under ``others``, (H, W) in {0, 1}."""
+    places, labels = [list(point) for point in (*points, *others)], [1] * len(points) + [0] * len(others)
+    return _found(image, "at the points", points=places, labels=labels)
 
 
 def text_mask(image: Image.Image, text: str) -> Mask:

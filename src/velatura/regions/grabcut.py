@@ -1,4 +1,4 @@
-"""Segmentation of an object from a box or points with GrabCut (Rother et al. 2004); no learned weights.
+"""Segmentation of an object, or of stuff like grass, from a box or points with GrabCut (Rother et al. 2004); no learned weights.
 
 GrabCut starts from labels by colour: the ratio of smoothed histograms (Lab's a and b) inside and outside.
 """
@@ -20,7 +20,11 @@ ITERATIONS = 6
 WORKING_SIDE = 512  # of the longer side, for speed; the mask is scaled back
 NEVER, PERHAPS_NOT, PERHAPS, SURELY = 0, 2, 3, 1  # GrabCut's labels
 
+ALIKE = 14.0  # distance of colours of one stuff
+STUFF = 0.25  # share of the rim that is alike from which points are on stuff: deer 0.1, hair 0.2, sand 0.3, grass 0.9
+
 Array = NDArray[Any]
+Point = tuple[float, float]
 
 
 def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask:
@@ -46,34 +50,67 @@ def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask
     return _scaled(_grabcut(bgr, labels), image.size)
 
 
-def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
-    """The objects under ``points`` (x, y in pixels), (H, W) in {0, 1}.
+def points_mask(image: Image.Image, points: Sequence[Point], others: Sequence[Point] = ()) -> Mask:
+    """What is under ``points`` (x, y in pixels) and not under ``others``, (H, W) in {0, 1}.
 
-    Raises SettingError for a point outside the picture.
+    The picture's rim counts as what it is not, unless its colours are those under the points: then it is stuff (grass,
+    sky) that goes on beyond the picture, and may have several pieces. Raises SettingError for a point outside.
     """
     import cv2
 
-    for x, y in points:
+    for x, y in (*points, *others):
         if not (0 <= x < image.width and 0 <= y < image.height):
             raise SettingError(f"The point {x:g},{y:g} does not lie in the picture of {image.width} x {image.height}.")
     bgr, scale = _working(image)
     height, width = bgr.shape[:2]
-    seeds = np.zeros((height, width), np.uint8)
-    centres = [(min(width - 1, int(x * scale)), min(height - 1, int(y * scale))) for x, y in points]
-    for centre in centres:
-        cv2.circle(seeds, centre, max(2, max(height, width) // 50), 1, -1)
-    frame = np.ones((height, width), bool)
-    rim = max(1, min(height, width) // 25)
-    frame[rim:-rim, rim:-rim] = False
-    frame &= seeds == 0
-    likely = _likeness(bgr, seeds > 0, frame) > 0.5
+    seeds, against = _discs(bgr, scale, points), _discs(bgr, scale, others)
+    seeds &= ~against
+    rim = np.ones((height, width), bool)
+    depth = max(1, min(height, width) // 25)
+    rim[depth:-depth, depth:-depth] = False
+    rim &= ~seeds
+    distance = _colour_distance(bgr, seeds)
+    stuff = bool((distance[rim] < ALIKE).mean() > STUFF)
+    if stuff:
+        likely = distance < np.minimum(ALIKE, _colour_distance(bgr, against))
+    else:
+        against |= rim
+        likely = _likeness(bgr, seeds, against) > 0.5
     labels = np.where(likely, PERHAPS, PERHAPS_NOT).astype(np.uint8)
-    labels[frame] = NEVER
-    labels[seeds > 0] = SURELY
+    labels[against] = NEVER
+    labels[seeds] = SURELY
     found = _grabcut(bgr, labels)
-    _, pieces = cv2.connectedComponents(found.astype(np.uint8))
-    touched = [pieces[y, x] for x, y in centres]
-    return _scaled(found & np.isin(pieces, touched), image.size)
+    if not stuff:
+        _, pieces = cv2.connectedComponents(found.astype(np.uint8))
+        found &= np.isin(pieces, np.unique(pieces[seeds & found]))
+    return _scaled(found, image.size)
+
+
+def _discs(bgr: Array, scale: float, points: Sequence[Point]) -> Array:
+    """(H, W) booleans: what lies around points of the unscaled picture."""
+    import cv2
+
+    height, width = bgr.shape[:2]
+    drawn = np.zeros((height, width), np.uint8)
+    for x, y in points:
+        centre = (min(width - 1, int(x * scale)), min(height - 1, int(y * scale)))
+        cv2.circle(drawn, centre, max(2, max(height, width) // 50), 1, -1)
+    return drawn > 0
+
+
+def _colour_distance(bgr: Array, seeds: Array) -> Array:
+    """(H, W): the distance of each pixel's colour to the nearest under ``seeds``, in Lab (0..255) with less of L, because
+    light and shade lie on one stuff; infinite without seeds.
+    """
+    import cv2
+
+    lab = cv2.cvtColor(cv2.GaussianBlur(bgr, (0, 0), 2), cv2.COLOR_BGR2LAB).astype(np.float32)
+    lab[..., 0] *= 0.1
+    colours = lab[seeds]
+    squared = np.full(seeds.shape, np.inf, np.float32)
+    for colour in colours[:: max(1, len(colours) // 200)]:
+        squared = np.minimum(squared, ((lab - colour) ** 2).sum(-1))
+    return np.asarray(np.sqrt(squared))
 
 
 def _working(image: Image.Image) -> tuple[Array, float]:

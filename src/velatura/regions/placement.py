@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,32 +18,52 @@ from velatura.regions.masks import Mask, feathered, image_of_mask
 from velatura.regions.masks import over as paste_over
 from velatura.regions.region import Region
 
+REACH = 1 / 512  # what a region covers of a pixel at least, to show in 8 bits
+
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Regions and their masks (H, W) at the content's size; later regions lie over earlier ones."""
+    """Regions and their masks (H, W) at the content's size; later regions lie over earlier ones.
+
+    What they cover is softened over ``feather`` pixels together, so that neighbours still sum to 1. Soft edges and
+    weights act once, where the result is pasted over the content; the latents under a mask, however soft, are the
+    style's alone.
+    """
 
     regions: tuple[Region, ...]
     masks: tuple[Mask, ...]
+    feather: float = 0.0
 
     @staticmethod
     def of(regions: Sequence[Region], content: Picture, feather: float = 0.0) -> Placement:
-        """The masks of ``regions`` in a content, softened over ``feather`` pixels. Raises what the queries raise."""
-        masks = tuple(feathered(region.mask(content), feather) for region in regions)
-        return Placement(tuple(regions), masks)
+        """The masks of ``regions`` in a content. Raises what the queries raise."""
+        return Placement(tuple(regions), tuple(region.mask(content) for region in regions), feather)
 
     @property
     def is_whole(self) -> bool:
         """Whether one region covers everything."""
         return len(self.masks) == 1 and bool((self.masks[0] == 1).all())
 
-    def covers(self) -> list[Mask]:
-        """What each region covers when later ones lie over it, (H, W); together at most 1."""
-        return layered(self.masks)
+    def covers(self, acting: Sequence[int] | None = None) -> list[Mask]:
+        """What each region covers when later ones lie over it, (H, W); together at most 1.
+
+        With ``acting``, regions of other indices cover nothing.
+        """
+        masks: Sequence[Mask] = self.masks
+        if acting is not None and len(acting) < len(masks):
+            masks = [mask * np.float32(index in acting) for index, mask in enumerate(masks)]
+        return [feathered(cover, self.feather) for cover in layered(masks)]
+
+    def parts(self) -> list[Mask]:
+        """Each region's part of what all cover, (H, W): 1 where it is alone, however soft its mask; 0 beyond reach."""
+        covers = self.covers()
+        total = np.sum(covers, axis=0)
+        return [np.divide(cover, total, out=np.zeros_like(cover), where=total > REACH) for cover in covers]
 
     def union(self) -> Mask:
-        """What all regions cover together, (H, W) in 0..1."""
-        union: Mask = np.minimum(1, np.sum(self.covers(), axis=0))
+        """How much of the result is pasted over the content, (H, W) in 0..1: covers times weights."""
+        weighted = [cover * np.float32(each.weight) for cover, each in zip(self.covers(), self.regions, strict=True)]
+        union: Mask = np.minimum(1, np.sum(weighted, axis=0))
         return union
 
     def acting(self, progress: float) -> list[int]:
@@ -49,22 +71,37 @@ class Placement:
         return [index for index, region in enumerate(self.regions) if region.span.contains(progress)]
 
     def shares(self, grid: tuple[int, int], acting: Sequence[int] | None = None) -> Tensor:
-        """Each region's share (K, 1, h, w) of the cells of a latent ``grid`` (h, w), by area averaging.
+        """Each region's share (K, 1, h, w) of the cells of a latent ``grid`` (h, w), by area averaging of the covers.
 
-        With ``acting``, regions of other indices cover nothing.
+        All regions' shares of a cell that any of them reaches sum to 1. With ``acting``, regions of other indices have
+        no share, and the shares of the others can sum to less.
         """
-        masks: Sequence[Mask] = self.masks
-        if acting is not None and len(acting) < len(masks):
-            masks = [mask * np.float32(index in acting) for index, mask in enumerate(masks)]
-        return F.interpolate(torch.from_numpy(np.stack(layered(masks)))[:, None], grid, mode="area")
+        total = _sum(self.covers())
+        shown = total > REACH
+        cells = F.interpolate(torch.stack([total * shown, shown.to(total)])[:, None], grid, mode="area")
+        own = torch.from_numpy(np.stack(self.covers(acting)))[:, None] * shown
+        shares = F.interpolate(own, grid, mode="area") / cells[0].clamp(min=1e-12)
+        return shares.clamp(max=1) * (cells[1] > 0)
+
+    def reached(self, grid: tuple[int, int]) -> Tensor:
+        """1 in the cells (1, 1, h, w) of a latent ``grid`` that any region reaches, else 0."""
+        shown = (_sum(self.covers()) > REACH).float()
+        return (F.interpolate(shown[None, None], grid, mode="area") > 0).float()
 
     def paste(self, stylized: Image.Image, content: Image.Image) -> Image.Image:
         """The stylised picture over the content, by the union of the masks; elsewhere the content's own bytes."""
         return paste_over(stylized, content, self.union())
 
     def layers(self) -> dict[str, Image.Image]:
-        """The masks as gray pictures, by name."""
-        return {f"mask{index}": image_of_mask(mask) for index, mask in enumerate(self.masks)}
+        """What each region covers, as gray pictures by name."""
+        return {f"mask{index}": image_of_mask(cover) for index, cover in enumerate(self.covers())}
+
+    def description(self) -> list[dict[str, Any]]:
+        """The regions as a manifest lists them, each with a hash of its mask."""
+        return [
+            {**region.description(), "mask_sha256": hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()}
+            for region, mask in zip(self.regions, self.masks, strict=True)
+        ]
 
 
 def layered(masks: Sequence[Mask]) -> list[Mask]:
@@ -75,3 +112,7 @@ def layered(masks: Sequence[Mask]) -> list[Mask]:
         covers.append(mask * uncovered)
         uncovered = uncovered * (1 - mask)
     return covers[::-1]
+
+
+def _sum(masks: Sequence[Mask]) -> Tensor:
+    return torch.from_numpy(np.sum(masks, axis=0, dtype=np.float32))

@@ -11,14 +11,17 @@ import numpy as np
 from velatura.errors import SettingError
 from velatura.picture import Picture
 from velatura.regions.masks import Mask
-from velatura.regions.query import Query
+from velatura.regions.query import Query, query_text
 from velatura.span import WHOLE_RUN, Span
 from velatura.style import Style
 
 
 @dataclass(frozen=True)
 class Region:
-    """``style`` in the mask that ``query`` finds (None: everywhere), with ``weight`` in 0..1, during ``span``."""
+    """``style`` in the mask that ``query`` finds (None: everywhere), during ``span``.
+
+    ``weight`` (0..1) is how much of the result is laid over the content there, in pixels.
+    """
 
     style: Style
     query: Query | None = None
@@ -36,12 +39,18 @@ class Region:
         return self.query is None and self.weight == 1
 
     def mask(self, content: Picture) -> Mask:
-        """(H, W) in [0, weight] at the content's size. Raises what the query raises."""
+        """(H, W) in [0, 1] at the content's size, whatever the weight. Raises what the query raises."""
         if self.query is None:
-            return np.full(content.size[::-1], self.weight, np.float32)
-        return self.query(content) * np.float32(self.weight)
+            return np.ones(content.size[::-1], np.float32)
+        return np.asarray(self.query(content), dtype=np.float32)
 
     def description(self) -> Mapping[str, Any]:
         """The region as a manifest lists it."""
-        where = str(self.query) if self.query else "everywhere"
-        return {"style": self.style.name, "where": where, "weight": self.weight}
+        return {
+            "style": self.style.name,
+            "style_sha256": self.style.card.get("sha256", ""),
+            "style_identity": self.style.identity,
+            "where": "everywhere" if self.query is None else query_text(self.query),
+            "weight": self.weight,
+            "span": [self.span.start, self.span.end],
+        }

@@ -17,6 +17,7 @@ from velatura.picture import image_to_pixels
 from velatura.regions.masks import Mask
 
 SAM2, SIDE = "facebook/sam2.1-hiera-tiny", 1024
+Point = tuple[float, float]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -34,10 +35,10 @@ def box_mask(image: Image.Image, box: tuple[float, float, float, float]) -> Mask
     return _best(image, input_boxes=_scaled([[box]], image))
 
 
-def points_mask(image: Image.Image, points: Sequence[tuple[float, float]]) -> Mask:
-    """The object under ``points`` (x, y in pixels), (H, W) in {0, 1}."""
-    labels = torch.ones(1, 1, len(points), dtype=torch.long)
-    return _best(image, input_points=_scaled([[list(points)]], image), input_labels=labels)
+def points_mask(image: Image.Image, points: Sequence[Point], others: Sequence[Point] = ()) -> Mask:
+    """The object under ``points`` (x, y in pixels) and not under ``others``, (H, W) in {0, 1}."""
+    labels = torch.tensor([1] * len(points) + [0] * len(others))[None, None]
+    return _best(image, input_points=_scaled([[[*points, *others]]], image), input_labels=labels)
 
 
 def _scaled(places: Any, image: Image.Image) -> Tensor:

@@ -8,9 +8,9 @@ attentions that are injected into; masks are hard; where none is, the base UNet'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,24 +20,33 @@ from torch import Tensor
 from velatura.diffusion.attention_control import Change, changed
 from velatura.diffusion.guidance import conditional, guided_noise
 from velatura.diffusion.inversion import Trajectory, invert
-from velatura.errors import SettingError
 from velatura.methods.base import Method, RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import PUBLISHED_RATE, STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import Injection, InjectionSites, Schedule, blended, injection_sites
 from velatura.methods.diffstyler.settings import NEGATIVE_PROMPT
-from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lora_backbone, lora_backbone
+from velatura.methods.diffstyler.style import (
+    STYLE_WORD,
+    LoraBackbone,
+    LoraStyle,
+    check_lora_backbone,
+    check_loras,
+    encode_style_prompt,
+    lora_backbone,
+)
 from velatura.methods.fitting import fit_settings
-from velatura.models.backbone import Backbone, Conditioning
+from velatura.methods.validation import GuidanceScale, Range, Side, Steps
+from velatura.models.backbone import Backbone, Conditioning, PictureWords
 from velatura.models.lora import attached, using
 from velatura.models.noise_schedule import Levels, NoiseSchedule, ddim_step
-from velatura.picture import Picture
+from velatura.picture import Picture, image_to_pixels, open_picture, plan_size
 from velatura.progress import Progress
 from velatura.regions import Placement, Region
-from velatura.regions.masks import image_of_mask
+from velatura.regions.masks import Mask, image_of_mask
+from velatura.regions.query import PictureQuery
 from velatura.style import Style
 
-PUBLISHED_SIZE = (512, 512)
+PUBLISHED_SIZE = 512  # pixels of each side
 LORA = Schedule(0.6, 0.5, "adaptive")  # 30 and 25 of 50 steps, whatever the configuration says
 BASE = Schedule(1.0, 1.0, "adaptive")
 
@@ -96,6 +105,36 @@ def cells_of_mask(image: Image.Image, grid: tuple[int, int]) -> Tensor:
     return torch.from_numpy(cv2.resize(blue, grid[::-1], interpolation=cv2.INTER_LINEAR).astype(bool))
 
 
+def mask_picture(region: Region, mask: Mask) -> Image.Image:
+    """The picture that a region's cells are read from: its mask file as it is, else its ``mask`` at the content's size.
+
+    So that masks are resized once, to the latent grid.
+    """
+    if not isinstance(region.query, PictureQuery):
+        return image_of_mask(mask)
+    opened = open_picture(region.query.path)
+    return opened.image if opened.alpha is None else opened.alpha
+
+
+def published_text(prompt: str) -> str:
+    """A prompt as transformers' CLIP tokenizer of 2023 read it without the package ftfy: in lower case, without
+    accents, and each punctuation mark a word of its own, so that ">," gets two tokens and not one.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    words = BertPreTokenizer().pre_tokenize_str(BertNormalizer(lowercase=True).normalize_str(prompt))
+    return " ".join(word for word, _ in words)
+
+
+def published_conditioning(prompt: str, word: Tensor | None, backbone: LoraBackbone) -> Conditioning:
+    """The conditioning of a prompt with the published tokens; where a style has the model's ``word``, with that in the
+    place of "<sss>".
+    """
+    has_word = word is not None and STYLE_WORD in prompt
+    return encode_style_prompt(prompt if has_word else published_text(prompt), word, backbone)
+
+
 def unwatched(_step: int, _tensors: dict[str, Tensor]) -> None:
     """Look at nothing."""
 
@@ -149,25 +188,23 @@ class UnpastedPlacement(Placement):
 
 @dataclass(frozen=True)
 class DiffStylerOriginal(FitSettings, Method):
-    """The published program: squashed to 512 x 512, inverted over every timestep, hard masks.
+    """The published program: squashed to a square, inverted over every timestep, hard masks.
 
-    The settings are its own; ``prompt`` empty is the prompt that each style was fitted under.
+    The settings are its own: ``steps`` of DDIM, guided with ``guidance_scale`` away from ``negative_prompt``;
+    ``prompt`` empty is the prompt that each style was fitted under; ``size`` is the square's side in pixels (0: the
+    published 512).
     """
 
     name: ClassVar[str] = "diffstyler-original"
     style_method: ClassVar[str] = STYLE_METHOD
     regions: ClassVar[bool] = True
 
-    fit_rate: float = PUBLISHED_RATE
-    steps: int = 50
-    guidance_scale: float = 10.5
+    fit_rate: Annotated[float, Range(0, 1)] = PUBLISHED_RATE
+    steps: Steps = 50
+    guidance_scale: GuidanceScale = 10.5
     prompt: str = ""
     negative_prompt: str = NEGATIVE_PROMPT
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise SettingError(f"steps must be at least 1, not {self.steps}.")
+    size: Side = PUBLISHED_SIZE
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:
@@ -187,16 +224,26 @@ class DiffStylerOriginal(FitSettings, Method):
         checkpoint: Path | None = None,
     ) -> Style:
         """Train a LoRA on a style picture, at the published rate; resumed from ``checkpoint``."""
-        return fit_lora(self, picture, name, lora_backbone(context, self.name), mask, checkpoint)
+        settings = self
+        if not isinstance(context.backbone, PictureWords):
+            settings = replace(self, fit_prompt=published_text(self.fit_prompt))
+        style = fit_lora(settings, picture, name, lora_backbone(context, self.name), mask, checkpoint)
+        own = {**style.card["settings"], "fit_prompt": self.fit_prompt}
+        return replace(style, card={**style.card, "settings": own, "prompt": self.fit_prompt})
 
     def working_size(self, size: Size, backbone: Backbone) -> Size:
-        """512 x 512, whatever the content's shape."""
-        return PUBLISHED_SIZE
+        """The square of ``size``, whatever the content's shape; its sides are multiples of what the model takes."""
+        side = self.size or PUBLISHED_SIZE
+        return plan_size((side, side), side, backbone.multiple).working
 
     def place(self, regions: Sequence[Region], content: Picture) -> Placement:
         """The regions' masks in a content."""
         placement = super().place(regions, content)
         return UnpastedPlacement(placement.regions, placement.masks)
+
+    def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
+        super()._check_regions(regions, backbone)
+        check_loras(regions, backbone)
 
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: RunContext[LoraBackbone]) -> list[RunResult]:
@@ -206,13 +253,18 @@ class DiffStylerOriginal(FitSettings, Method):
         backbone, placement = context.backbone, content.placement
         trajectory = self.inverted(content, context)
         grid = (trajectory.noisiest.shape[2], trajectory.noisiest.shape[3])
-        cells = [cells_of_mask(image_of_mask(mask).resize(content.size), grid) for mask in placement.masks]
+        cells = [
+            cells_of_mask(mask_picture(region, mask), grid)
+            for region, mask in zip(placement.regions, placement.masks, strict=True)
+        ]
         styles = [LoraStyle.of(region.style) for region in placement.regions]
         regions = [
-            PublishedRegion(style.adapter, style.conditioning(self.prompt, backbone), pasted)
+            PublishedRegion(
+                style.adapter, published_conditioning(self.prompt or style.prompt, style.word, backbone), pasted
+            )
             for style, pasted in zip(styles, cells, strict=True)
         ]
-        negative = backbone.encode_prompt([self.negative_prompt])
+        negative = published_conditioning(self.negative_prompt, None, backbone)
         run = PublishedRun(context.unconditional(), negative, self.steps, self.guidance_scale)
         z = latents_by_timestep(trajectory)
         return backbone.decode(denoise_published(backbone, z, regions, run, context.progress))
@@ -223,10 +275,11 @@ class DiffStylerOriginal(FitSettings, Method):
 
         def compute() -> Tensor:
             predict = conditional(backbone, context.unconditional())
-            latents = backbone.encode(content.pixels())
+            resized = content.picture.image.resize(content.size, Image.Resampling.BILINEAR)
+            latents = backbone.encode(image_to_pixels(resized))
             return torch.cat(invert(predict, latents, levels, 0, context.progress).latents)
 
-        key = ("published", content.picture.digest, backbone.fingerprint, content.size)
+        key = ("published bilinear", content.picture.digest, backbone.fingerprint, content.size)
         stack = context.cache.get_or_compute_tensor(key, compute)
         return Trajectory(levels, torch.split(stack.to(backbone.device), 1))
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from velatura.picture.writing import replacing
+from velatura.tensor_file import DamagedFileError, read_tensors, write_tensors
+from velatura.whole_file import warn_not_kept
 
 
 @dataclass(frozen=True)
@@ -24,22 +23,21 @@ class FitState:
     numbers: Mapping[str, Any]
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        """Write the file whole or not at all; where that is impossible, it is warned of and the fit goes on."""
         header = {"fit": json.dumps({"belongs": self.belongs, "numbers": dict(self.numbers)})}
-        with replacing(path) as unfinished:
-            save_file(tensors, unfinished, header)
+        try:
+            write_tensors(path, self.tensors, header)
+        except OSError as error:
+            warn_not_kept("checkpoint of the fit", path.parent, error.strerror or str(error))
 
     @staticmethod
     def load(path: Path | None, belongs: str) -> FitState | None:
-        """Read the file. None where there is no readable one, or it belongs to another fit."""
+        """Read the file. None where there is no whole one, or it belongs to another fit."""
         if path is None:
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["fit"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
+            tensors, metadata = read_tensors(path)
+            header = json.loads(metadata["fit"])
+        except (OSError, DamagedFileError, KeyError, ValueError):
             return None
         return FitState(belongs, tensors, header["numbers"]) if header.get("belongs") == belongs else None

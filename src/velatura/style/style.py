@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from velatura.errors import StyleError
-from velatura.picture.writing import replacing
+from velatura.style.validation import faults
+from velatura.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 FORMAT = "velatura-style-1"
+HEADER = ("name", "method", "model", "fingerprint")  # the texts of a style's header
 
 
 @dataclass(frozen=True)
@@ -41,36 +41,42 @@ class Style:
         digest = hashlib.sha256(f"{self.method}{self.fingerprint}".encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the style whole or not at all."""
-        header = {
-            "name": self.name,
-            "method": self.method,
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-        }
-        metadata = {"format": FORMAT, "style": json.dumps({**header, "card": self.card}, sort_keys=True)}
-        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.tensors.items()}
-        with replacing(path) as unfinished:
-            save_file(tensors, unfinished, metadata)
+        """Write the style whole or not at all. Raises StyleError for one that could not be read again (a fit that
+        diverged), and where ``path`` cannot be written.
+        """
+        wrong = faults(self.card, self.tensors)
+        if wrong:
+            raise StyleError(f"The style '{self.name}' cannot be kept, because {wrong[0]}: fit it again.")
+        header = {key: getattr(self, key) for key in HEADER}
+        try:
+            text = json.dumps({**header, "card": self.card}, sort_keys=True, allow_nan=False)
+            write_tensors(path, self.tensors, {"format": FORMAT, "style": text})
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StyleError(f"{path} cannot be written ({reason}): choose another place.") from None
+        except (TypeError, ValueError) as error:
+            raise StyleError(
+                f"The style '{self.name}' cannot be kept, because its card is no JSON ({error})."
+            ) from None
 
     @staticmethod
     def load(path: Path) -> Style:
-        """Read a style file. Raises StyleError for anything else."""
+        """Read a style file. Raises StyleError for anything else, and for a damaged one."""
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            # Styles of earlier versions have no checksum.
+            tensors, metadata = read_tensors(path, needs_checksum=False)
             if metadata.get("format") != FORMAT:
                 raise StyleError(f"{path} is not a style of this program: make one with 'velatura fit'.")
-            fields = json.loads(metadata["style"])
-            return Style(**fields, tensors=tensors)
+            return _style_of(json.loads(metadata["style"], parse_constant=_refused), tensors)
         except FileNotFoundError:
             raise StyleError(f"There is no style file {path}: check the name.") from None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except RecursionError:
+            raise StyleError(f"The style file {path} is damaged (nested too deeply): fit or import it again.") from None
+        except (OSError, KeyError, ValueError) as error:
             raise StyleError(f"The style file {path} is damaged ({error}): fit or import it again.") from None
 
     def check(self, method: str, fingerprint: str, model: str) -> None:
@@ -82,3 +88,21 @@ class Style:
                 f"The style '{self.name}' was fitted on the model {self.model}, not on {model}: "
                 f"use --model {self.model}, or fit it again."
             )
+
+
+def _style_of(fields: Any, tensors: Mapping[str, Tensor]) -> Style:
+    """The style of a header read from a file. Raises ValueError for one that no style has."""
+    if not isinstance(fields, dict) or fields.keys() != {*HEADER, "card"}:
+        raise ValueError("its header has other entries than a style's")
+    if not all(isinstance(fields[key], str) for key in HEADER) or not isinstance(fields["card"], dict):
+        raise ValueError("its header has entries of the wrong kinds")
+    if not all(fields[key].isprintable() for key in HEADER[1:]):
+        raise ValueError("its header holds control characters")
+    wrong = faults(fields["card"], tensors)
+    if wrong:
+        raise ValueError(wrong[0])
+    return Style(**fields, tensors=tensors)
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"its card holds {constant}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from velatura.picture.writing import replacing
@@ -13,4 +13,4 @@ from velatura.picture.writing import replacing
 def save_textual_inversion(words: Tensor, token: str, path: Path) -> None:
     """Write token embeddings (n, width) under ``token``, as diffusers' ``load_textual_inversion`` reads them."""
     with replacing(path) as unfinished:
-        save_file({token: words.detach().float().cpu().contiguous()}, unfinished)
+        unfinished.write_bytes(save({token: words.detach().float().cpu().contiguous()}))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from velatura.errors import ModelError
 from velatura.progress import Progress
+from velatura.whole_file import warn_not_kept, whole_file
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -43,17 +46,25 @@ class TrainingLog:
             file.write(json.dumps(numbers) + "\n")
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; an interruption leaves the previous one whole."""
-        unfinished = self.folder / (CHECKPOINT + ".part")
-        torch.save(state, unfinished)
-        unfinished.replace(self.folder / CHECKPOINT)
+        """Replace the checkpoint; an interruption or a full disk, which is warned of, leaves the previous one whole."""
+        content = BytesIO()  # a full disk is an OSError of ours, and not a RuntimeError of torch's
+        torch.save(state, content)
+        try:
+            with whole_file(self.folder / CHECKPOINT) as unfinished:
+                unfinished.write_bytes(content.getbuffer())
+        except OSError as error:
+            warn_not_kept("checkpoint of the training", self.folder, error.strerror or str(error))
 
     def load(self) -> dict[str, Any]:
-        """The last checkpoint, tensors and plain numbers only. Raises ModelError when there is none."""
+        """The last checkpoint, tensors and plain numbers only. Raises ModelError when there is no whole one."""
         path = self.folder / CHECKPOINT
         if not path.is_file():
             raise ModelError(f"There is no checkpoint in {self.folder} to resume from: start without --resume.")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            reason = str(error).split("\n")[0]
+            raise ModelError(f"The checkpoint {path} is damaged ({reason}): start without --resume.") from None
         return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import invert
 from velatura.diffusion.latents import channel_moments
-from velatura.errors import SettingError
 from velatura.methods.base import recommended
 from velatura.methods.context import RunContext
+from velatura.methods.cost import Cost
 from velatura.methods.diffstyler.style import MOMENT_ABARS, MOMENTS, LoraBackbone, encode_style_prompt
 from velatura.methods.fitting import fit_card, fit_identity, fit_settings, masked_pixels, style_weights
 from velatura.methods.resumable_fit import Curve, FitCheckpoint, resumable_fit
-from velatura.methods.validation import check_counts
+from velatura.methods.validation import Range, Seed, Side, check_settings
 from velatura.models.backbone import Conditioning, PictureWords
 from velatura.models.lora import attached, fresh_adapter, using
 from velatura.models.noise_schedule import NoiseSchedule, add_noise_each
@@ -41,23 +42,22 @@ class FitSettings:
     of the style. Where the model has a word for any picture, "<sss>" is that word, and the LoRA need only learn what
     it leaves out; elsewhere it is plain text, as published. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant
     learning rate (0: what the model's folder recommends, or the paper's 2e-4), ``fit_size`` the short side in pixels
-    (0: the model's native size, at least 256). The loss is kept as a mean over every ``fit_every`` steps.
+    (0: the model's native size, at least 256). ``fit_steps`` steps of ``fit_batch`` noised copies are taken, with the
+    noise of ``fit_seed``. The loss is kept as a mean over every ``fit_every`` steps.
     Raises SettingError for values out of range.
     """
 
     fit_prompt: str = "painting of <sss>"
-    rank: int = 16
-    fit_steps: int = 200
-    fit_batch: int = 1
-    fit_rate: float = 0.0
-    fit_size: int = 0
-    fit_every: int = 25
-    fit_seed: int = 0
+    rank: Annotated[int, Range(1, 1024)] = 16
+    fit_steps: Annotated[int, Range(1, 100_000)] = 200
+    fit_batch: Annotated[int, Range(1, 256)] = 1
+    fit_rate: Annotated[float, Range(0, 1)] = 0.0
+    fit_size: Side = 0
+    fit_every: Annotated[int, Range(1, 100_000)] = 25
+    fit_seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_counts(self, "rank", "fit_steps", "fit_batch", "fit_every")
-        if self.fit_rate < 0:
-            raise SettingError(f"fit_rate must not be negative, but is {self.fit_rate:g}.")
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def fit_lora(
     backbone = context.backbone
     rate = recommended(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone.recommended_settings)
     settings = replace(settings, fit_rate=rate)
-    before = backbone.evaluations
+    cost = Cost(backbone)
     pixels, weights, seen = _masked_picture(settings, picture, mask, backbone)
     word = backbone.style_word(seen) if isinstance(backbone, PictureWords) else None
     target = FitTarget(pixels, weights, encode_style_prompt(settings.fit_prompt, word, backbone))
     own = fit_settings(settings, FitSettings)
-    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own))
+    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own), cost)
     adapter, curve = _fitted_adapter(settings, target, kept, context)
-    card = fit_card(picture, own, curve, "all steps", backbone.evaluations - before)
+    card = fit_card(picture, own, curve, "all steps", cost)
     card["prompt"] = settings.fit_prompt
     tensors = {**adapter, "picture.00": picture_tensor(kept_image(picture.image))}
     tensors |= {} if word is None else {"word": word.cpu()}
@@ -160,13 +160,16 @@ class LoraFit:
         self.losses.append(loss.item())
 
     def _noise_loss(self) -> Tensor:
-        """The squared error of the network's prediction, a weighted mean over cells; latents are sampled anew."""
+        """The squared error of the network's prediction, a weighted mean over cells; latents are sampled anew.
+
+        The draws come in the published trainer's order: latents, noise, timesteps.
+        """
         backbone, target, count = self.backbone, self.target, self.settings.fit_batch
         with torch.no_grad():
             draws = [torch.randn(self.shape, generator=self.generator) for _ in range(count)]
             latents = torch.cat([backbone.encode(target.pixels, draw) for draw in draws])
-        timesteps = torch.randint(len(backbone.schedule), (count,), generator=self.generator).to(backbone.device)
         noise = torch.randn(latents.shape, generator=self.generator).to(backbone.device)
+        timesteps = torch.randint(len(backbone.schedule), (count,), generator=self.generator).to(backbone.device)
         noisy = add_noise_each(latents, noise, backbone.schedule.alphas_cumprod[timesteps.cpu()].tolist())
         error = (backbone.predict(noisy, timesteps, target.conditioning).noise - noise).square()
         error = error * prediction_weight(backbone.schedule, timesteps)[:, None, None, None]

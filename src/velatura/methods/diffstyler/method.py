@@ -22,7 +22,7 @@ from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import injection_sites
 from velatura.methods.diffstyler.settings import DiffStylerSettings
-from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lora_backbone, lora_backbone
+from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lora_backbone, check_loras, lora_backbone
 from velatura.methods.fitting import fit_settings
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.models.backbone import Backbone, Prediction
@@ -68,6 +68,10 @@ class DiffStyler(DiffStylerSettings):
         """The regions' masks in a content, softened over ``feather`` pixels."""
         return Placement.of(regions, content, self.feather)
 
+    def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
+        super()._check_regions(regions, backbone)
+        check_loras(regions, backbone)
+
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
         return [self._run_one(content, context) for content in contents]
@@ -82,12 +86,24 @@ class DiffStyler(DiffStylerSettings):
         if not len(levels) or not content.placement.union().any():
             return RunResult(backbone.decode(clean))
         x = self.start(trajectory, content.placement, context)
+        acted = {"acted": [self.acted(region) for region in content.placement.regions]}
         if self.source == "recorded":
-            return RunResult(backbone.decode(self.denoised(x, source, trajectory, content.placement, context)))
+            latents = self.denoised(x, source, trajectory, content.placement, context)
+            return RunResult(backbone.decode(latents), manifest=acted)
         walked = WalkedSource(source.inversion, trajectory)
         latents = self.denoised(x, walked, trajectory, content.placement, context)
         psnr = _psnr(backbone.decode(walked.latents), backbone.decode(clean))
-        return RunResult(backbone.decode(latents), scores={"inversion_psnr": psnr})
+        return RunResult(backbone.decode(latents), scores={"inversion_psnr": psnr}, manifest=acted)
+
+    def acted(self, region: Region) -> dict[str, Any]:
+        """The settings that acted in a region, where they depend on its style."""
+        style = LoraStyle.of(region.style)
+        started = region.span.contains(0.0)
+        return {
+            "prompt": self.prompt or style.prompt,
+            "start_adain": self.start_adain if started and style.moments is not None else 0.0,
+            "start_mix": self.start_mix if started else 0.0,
+        }
 
     def inverted(self, content: WorkingPicture, levels: Levels, context: Context) -> RecordedSource:
         """The content's inversion under the empty prompt, with the features that will be injected (section 3)."""
@@ -99,11 +115,11 @@ class DiffStyler(DiffStylerSettings):
         return inversion.run(lambda: backbone.encode(content.pixels()), key, context.cache, context.progress)
 
     def start(self, trajectory: Trajectory, placement: Placement, context: Context) -> Tensor:
-        """The content's z_T, in each region ``start_adain`` of the way to the statistics of its style's z_T, and
-        ``start_mix`` of the way to that itself.
+        """The content's z_T, in each region that acts first ``start_adain`` of the way to the statistics of its style's
+        z_T, and ``start_mix`` of the way to that itself.
         """
         start = x = trajectory.noisiest
-        shares = placement.shares((start.shape[2], start.shape[3])).to(start)
+        shares = placement.shares((start.shape[2], start.shape[3]), placement.acting(0.0)).to(start)
         for region, share in zip(placement.regions, shares, strict=True):
             style = LoraStyle.of(region.style)
             moments = style.start_moments(trajectory.levels.abars[-1])
@@ -150,11 +166,13 @@ class DiffStyler(DiffStylerSettings):
         source: SourceFeatures,
         context: Context,
     ) -> Predict:
-        """The noise composed of each acting region's own, under its LoRA, its prompt and the injected source; the
-        ``regions`` by timestep.
+        """The noise composed of each acting region's own, under its LoRA and its prompt, and where the span of all is
+        over (or not yet begun) the base model's under the empty prompt; the source is injected in each. The ``regions``
+        by timestep.
         """
         backbone, sites = context.backbone, injection_sites(context.backbone.unet)
         injections = self.schedule.over(tuple(regions), len(backbone.schedule))
+        base = conditional(backbone, context.unconditional())
         negative = backbone.encode_prompt([self.negative_prompt])
         predicts = [
             classifier_free(backbone, style.conditioning(self.prompt, backbone), negative, self.guidance_scale)
@@ -168,7 +186,11 @@ class DiffStyler(DiffStylerSettings):
                 with using(backbone.unet, f"region{region}"), changed(backbone.unet, changes):
                     return predicts[region](latents, timestep).noise
 
-            return Prediction(regions[timestep].compose(latents, noise_of))
+            def base_noise() -> Tensor:
+                with changed(backbone.unet, changes):
+                    return base(latents, timestep).noise
+
+            return Prediction(regions[timestep].compose(latents, noise_of, base_noise))
 
         return predict
 

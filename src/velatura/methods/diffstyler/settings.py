@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from velatura.errors import SettingError
 from velatura.methods.base import Method, with_recommended
 from velatura.methods.diffstyler.fitting import FitSettings
 from velatura.methods.diffstyler.injection import Schedule
-from velatura.methods.validation import check_shares
+from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone
-from velatura.models.noise_schedule import steps_of_strength
-from velatura.picture.sizing import check_size
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
@@ -43,32 +40,20 @@ class DiffStylerSettings(FitSettings, Method):
     Raises SettingError for values out of range and unknown names.
     """
 
-    steps: int = 20
-    strength: float = 1.0
-    guidance_scale: float = 0.0
+    steps: Steps = 20
+    strength: Share = 1.0
+    guidance_scale: GuidanceScale = 0.0
     prompt: str = ""
     negative_prompt: str = NEGATIVE_PROMPT
-    feature_share: float = 0.8
-    attention_share: float = 0.8
-    fusion: str = "full"
-    corrections: int = 1
-    source: str = "recorded"
-    feather: float = 0.0
-    start_adain: float = 0.25
-    start_mix: float = 0.0
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_shares(self, "feature_share", "attention_share", "start_adain", "start_mix")
-        if self.fusion not in FUSIONS:
-            raise SettingError(f"The fusion must be {' or '.join(FUSIONS)}, not '{self.fusion}'.")
-        if self.source not in SOURCES:
-            raise SettingError(f"The source must be {' or '.join(SOURCES)}, not '{self.source}'.")
-        if self.corrections < 0 or self.feather < 0:
-            raise SettingError("corrections and feather must not be negative.")
-        check_size(self.size)
-        steps_of_strength(self.steps, self.strength)
+    feature_share: Share = 0.8
+    attention_share: Share = 0.8
+    fusion: Annotated[str, Choices(FUSIONS)] = "full"
+    corrections: Corrections = 1
+    source: Annotated[str, Choices(SOURCES)] = "recorded"
+    feather: Annotated[float, Range(0, 1000)] = 0.0
+    start_adain: Share = 0.25
+    start_mix: Share = 0.0
+    size: Side = 0
 
     @property
     def schedule(self) -> Schedule:

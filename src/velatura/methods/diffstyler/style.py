@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -15,6 +15,8 @@ from velatura.errors import StyleError
 from velatura.methods.base import require
 from velatura.methods.context import RunContext
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, HasUNet, TextConditioned
+from velatura.models.lora import check_adapter, weight_shapes
+from velatura.regions import Region
 from velatura.style import Style
 from velatura.style.pictures import pictures_of
 
@@ -36,6 +38,14 @@ def lora_backbone(context: RunContext[Backbone], method: str) -> RunContext[Lora
     """The context of a model that is checked to be a ``LoraBackbone``. Raises ModelError for another one."""
     check_lora_backbone(context.backbone, method)
     return cast("RunContext[LoraBackbone]", context)
+
+
+def check_loras(regions: Sequence[Region], backbone: Backbone) -> None:
+    """Raise StyleError, naming the style, for a region whose LoRA does not fit the model's UNet."""
+    if isinstance(backbone, HasUNet):
+        shapes = weight_shapes(backbone.unet)
+        for region in regions:
+            check_adapter(LoraStyle.of(region.style).adapter, shapes, region.style.name, f"the model {backbone.name}")
 
 
 @torch.no_grad()

@@ -11,17 +11,24 @@ from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
 from velatura.losses import CLIP_LOSSES, LossInput, Objective, StyleStatistics, Targets, make_objective
-from velatura.losses.clip_targets import ClipTargets, clip_targets_of_picture, clip_targets_of_text
+from velatura.losses.clip_targets import (
+    ClipTargets,
+    clip_targets_of_picture,
+    clip_targets_of_text,
+    mixed_clip_targets,
+)
 from velatura.losses.crop import Crop, crops_over
-from velatura.losses.statistics import style_statistics
+from velatura.losses.statistics import mixed_statistics, style_statistics
 from velatura.methods.context import RunContext
 from velatura.methods.guided.fitting import GuidedStyle
-from velatura.models.backbone import Backbone, HasUNet
-from velatura.models.encoders.choice import EfficientNetImageEncoder, image_encoder_for
+from velatura.methods.guided.mixing import GuidedMix, pictures_at
+from velatura.models.backbone import PLACEHOLDER, Backbone, HasUNet
+from velatura.models.encoders.choice import EfficientNetImageEncoder, image_encoder_for, without_clip
 from velatura.models.encoders.clip import ClipImageEncoder
 from velatura.models.features.vgg import VGGTrunk, perceptual_trunk
 from velatura.regions import Region
 from velatura.span import WHOLE_RUN, Span
+from velatura.style.mixing import rescaled
 
 PLAIN_TEXT = "Photo"  # what the direction of a style in words leads away from (ZeCon's default)
 AnyImageEncoder = ClipImageEncoder | EfficientNetImageEncoder
@@ -49,8 +56,8 @@ class RegionObjective:
     """The losses of one region.
 
     ``contents`` are the content as the ``objective`` compares it, one for each crop. The region acts in its ``share``
-    (1, 1, h, w), in 0..1, of the latents (None: everywhere), in its ``span`` of the run. ``encoder_source`` names the
-    image encoder, where a loss has one.
+    (1, 1, h, w), in 0..1, of the latents (None: everywhere), in its ``span`` of the run; where spans of several regions
+    change it, ``shares`` has it by timestep. ``encoder_source`` names the image encoder, where a loss has one; ``losses_off`` those that were left out, for want of a style picture.
     """
 
     objective: Objective
@@ -58,6 +65,8 @@ class RegionObjective:
     share: Tensor | None = None
     span: Span = WHOLE_RUN
     encoder_source: str = ""
+    losses_off: tuple[str, ...] = ()
+    shares: Mapping[int, Tensor] = field(default_factory=dict)
 
     def content(self, step: int) -> LossInput:
         """The content in the crop of a step: crops take turns."""
@@ -73,31 +82,31 @@ def region_objective(
     a loss on a UNet's encoder maps where the model has no UNet.
     """
     backbone, device = context.backbone, context.device
-    style, trunk = GuidedStyle.of(region.style, device), perceptual_trunk(device, backbone.dtype)
-    picture = style.pixels(min(content.pixels.shape[2:]), device)
-    uses_clip = any(settings.weights.get(name) for name in CLIP_LOSSES)
+    style, trunk = GuidedMix.of(region.style, device), perceptual_trunk(device, backbone.dtype)
+    side = min(content.pixels.shape[2:])
+    off = style.losses_off(settings.weights)
+    weights = {name: weight for name, weight in settings.weights.items() if name not in off}
+    uses_clip = any(weights.get(name) for name in CLIP_LOSSES)
     encoder = image_encoder_for(backbone.name, device) if uses_clip else None
-    clip_targets = clip_targets_of(style, picture, encoder, context) if encoder else None
-    statistics = statistics_of(style, picture, trunk, context)
     with torch.no_grad():
         targets = Targets(
             LossInput(content.pixels),
-            statistics,
-            picture,
+            statistics_of_mix(style, side, trunk, context),
+            pictures_at(style, side, device),
             trunk,
             encoder,
-            clip_targets,
+            clip_targets_of_mix(style, side, encoder, context) if encoder else None,
             context.generator(),
             context.cache,
             region.style.identity,
         )
         unet_encoder = backbone.encoder_maps if isinstance(backbone, HasUNet) else None
-        objective = make_objective(settings.weights, targets, settings.spans, unet_encoder)
+        objective = make_objective(weights, targets, settings.spans, unet_encoder)
         check_encoder_maps(objective, backbone)
         height, width = content.pixels.shape[2:]
         crops = crops_over((height, width), settings.crop_side, context.generator(), share)
         inputs = content_inputs(objective, content, crops)
-    return RegionObjective(objective, inputs, share, region.span, encoder.source if encoder else "")
+    return RegionObjective(objective, inputs, share, region.span, encoder.source if encoder else "", off)
 
 
 def check_encoder_maps(objective: Objective, backbone: Backbone) -> None:
@@ -117,6 +126,30 @@ def content_inputs(objective: Objective, content: EncodedContent, crops: Sequenc
     return tuple(
         replace(whole, features=objective.features(crop.of(content.pixels), objective.terms), crop=crop)
         for crop in crops
+    )
+
+
+def statistics_of_mix(
+    style: GuidedMix, side: int, trunk: VGGTrunk, context: RunContext[Backbone]
+) -> StyleStatistics | None:
+    """The weighted statistics of a mix by the features of ``trunk``; None for a style in words."""
+    found = [
+        (statistics_of(part, part.pixels(side, context.device), trunk, context), share)
+        for part, share in style.pictured
+    ]
+    kept = [(statistics, share) for statistics, share in found if statistics is not None]
+    return mixed_statistics(rescaled(kept)) if kept else None
+
+
+def clip_targets_of_mix(
+    style: GuidedMix, side: int, encoder: AnyImageEncoder, context: RunContext[Backbone]
+) -> ClipTargets:
+    """The weighted CLIP targets of a mix. Raises SettingError for a part in words without CLIP."""
+    return mixed_clip_targets(
+        [
+            (clip_targets_of(part, part.pixels(side, context.device), encoder, context), share)
+            for part, share in style.parts
+        ]
     )
 
 
@@ -149,20 +182,21 @@ def clip_targets_of(
     def compute() -> ClipTargets:
         if picture is not None:
             return clip_targets_of_picture(picture, encoder, torch.Generator().manual_seed(0))
-        return targets_of_text(*_text_embeddings(style, encoder))
+        return targets_of_text(*_text_embeddings(style, encoder, context.backbone.name))
 
     key = ("clip targets", *_cache_key(style, picture, context), encoder.source, targets_of_text.__qualname__)
     return context.cache.get_or_compute(key, compute)
 
 
-def _text_embeddings(style: GuidedStyle, encoder: AnyImageEncoder) -> tuple[Tensor, Tensor]:
+def _text_embeddings(style: GuidedStyle, encoder: AnyImageEncoder, model: str) -> tuple[Tensor, Tensor]:
     """The embeddings (1, E) of the style's text and of the plain text."""
     if not style.text:
         raise SettingError(f"The style '{style.style.name}' was kept without its picture: fit it again.")
     if not isinstance(encoder, ClipImageEncoder):
         raise SettingError(
-            f"A style in words ('{style.text}') needs CLIP, which is not here: put its files into a folder 'clip' "
-            "beside the model, or give a style picture."
+            f"The CLIP losses cannot compare a picture with the words '{style.text}', because {without_clip(model)}: "
+            "give a style picture, or on a model with prompts leave these losses out, so that the words act through "
+            f"the prompt (--set prompt='a painting in the style of {PLACEHOLDER}')."
         )
     wanted, plain = torch.split(encoder.encode_prompt([style.text, PLAIN_TEXT]), 1)
     return wanted, plain

@@ -18,7 +18,8 @@ POSTER: Mapping[str, Any] = {
     "guidance_rms": 0.5,
 }
 
-# ZeCon's README: text-guided, ancestral sampling, half of 50 steps, raw weights.
+# ZeCon's README: text-guided, ancestral sampling, half of 50 steps, raw weights (on a latent model they
+# would destroy the picture: there only their ratios count).
 ZECON: Mapping[str, Any] = {
     "weights": {
         "clip_patch": 10000.0,
@@ -32,7 +33,7 @@ ZECON: Mapping[str, Any] = {
     "loss_input": "blend",
     "loss_resolution": 0,
     "crop": 1.0,
-    "gradient_scale": "raw",
+    "gradient_scale": "auto",
     "start": "noise",
     "steps": 50,
     "strength": 0.5,

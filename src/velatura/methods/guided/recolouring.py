@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.methods.guided.fitting import GuidedStyle
+from velatura.methods.guided.mixing import GuidedMix
 from velatura.picture.colour import transport_colours
 from velatura.regions import Placement
 
@@ -14,14 +14,13 @@ from velatura.regions import Placement
 def recoloured(pixels: Tensor, placement: Placement, share: float) -> Tensor:
     """Pixels (1, 3, H, W), the colours in each region moved by ``share`` (0..1) to its style's mean and covariance.
 
-    Where soft regions overlap, or leave some of the picture, the results are blended by what each covers. Styles in
-    words move no colours.
+    Where regions blend, so do their results, by each one's part. Styles in words move no colours.
     """
     moved = pixels
     if not share:
         return moved
-    for region, cover in zip(placement.regions, placement.covers(), strict=True):
-        statistics = GuidedStyle.of(region.style, pixels.device).statistics
+    for region, cover in zip(placement.regions, placement.parts(), strict=True):
+        statistics = GuidedMix.of(region.style, pixels.device).statistics
         if statistics is None:
             continue
         mask = F.interpolate(torch.from_numpy(cover)[None, None].to(pixels), pixels.shape[2:], mode="area")

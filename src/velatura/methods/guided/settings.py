@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
 from velatura.losses import check_losses
 from velatura.methods.base import Method
 from velatura.methods.guided.steering import GRADIENT_SCALES, GRADIENTS, LOSS_INPUTS
-from velatura.methods.validation import check_shares
+from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import PLACEHOLDER
 from velatura.models.noise_schedule import steps_of_strength
-from velatura.picture.sizing import check_size
 from velatura.span import Span
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0}
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "start": ("inversion", "noise"),
-    "gradient": tuple(GRADIENTS),
-    "activations": ("kept", "recomputed"),
-    "loss_input": tuple(LOSS_INPUTS),
-    "gradient_scale": tuple(GRADIENT_SCALES),
-}
 
 
 @dataclass(frozen=True)
@@ -40,11 +33,13 @@ class GuidedSettings(Method):
     The feature network gets one square crop in each step, of side ``crop`` (above 0 to 1: everything) times the
     working short side; crops take turns, so that they cover the picture.
     ``gradient_scale`` "rms" gives each push on the noise an rms of ``guidance_rms``, "clipped" at most that, "raw"
-    leaves it to the weights; a step has ``gradient_steps`` pushes, which share ``guidance_rms``.
+    leaves it to the weights; "auto" is "raw" on a model of pixels and "rms" on a latent one, for weights that were
+    published for pixels. A step has ``gradient_steps`` pushes, which share ``guidance_rms``.
     ``sampler`` is "ddim", where ``eta`` (0..1) mixes in fresh noise, "ddpm" (ancestral; with the learned variance of
     an ADM), "dpmsolver++", "unipc" or "euler".
     ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else,
     and the result's once more (less below strength 0.5, so that a small strength is a small change).
+    ``guidance_scale`` is that of classifier-free guidance by the prompt, away from ``negative_prompt``.
     ``prompt`` with "*" takes the style picture's own word where the model reads pictures as words.
     ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the model's
     native size, at most 512).
@@ -62,43 +57,33 @@ class GuidedSettings(Method):
     }
     renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"loss_input": {"clean": "x0"}}
 
-    steps: int = 40
-    strength: float = 0.6
-    guidance_scale: float = 1.2
+    steps: Steps = 40
+    strength: Share = 0.6
+    guidance_scale: GuidanceScale = 1.2
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
-    start: str = "inversion"
-    corrections: int = 0
-    gradient: str = "x0"
-    activations: str = "kept"
-    loss_input: str = "x0"
-    loss_resolution: int = 256
-    crop: float = 0.4375
-    gradient_scale: str = "rms"
-    guidance_rms: float = 0.25
-    palette: float = 1.0
-    gradient_steps: int = 1
-    eta: float = 0.0
-    sampler: str = "ddim"
-    size: int = 0
+    start: Annotated[str, Choices(("inversion", "noise"))] = "inversion"
+    corrections: Corrections = 0
+    gradient: Annotated[str, Choices(tuple(GRADIENTS))] = "x0"
+    activations: Annotated[str, Choices(("kept", "recomputed"))] = "kept"
+    loss_input: Annotated[str, Choices(tuple(LOSS_INPUTS))] = "x0"
+    loss_resolution: Side = 256
+    crop: Annotated[float, Range(0, 1, open=True)] = 0.4375
+    gradient_scale: Annotated[str, Choices((*GRADIENT_SCALES, "auto"))] = "rms"
+    guidance_rms: Annotated[float, Range(0, 100)] = 0.25
+    palette: Share = 1.0
+    gradient_steps: Annotated[int, Range(1, 100)] = 1
+    eta: Share = 0.0
+    sampler: Annotated[str, Choices(tuple(SAMPLERS))] = "ddim"
+    size: Side = 0
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     spans: Mapping[str, Span] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for setting, allowed in CHOICES.items():
-            if getattr(self, setting) not in allowed:
-                raise SettingError(f"{setting} must be {' or '.join(allowed)}, not '{getattr(self, setting)}'.")
-        if self.gradient_steps < 1 or self.corrections < 0 or self.guidance_rms < 0:
-            raise SettingError("gradient_steps must be at least 1, corrections and guidance_rms must not be negative.")
-        check_shares(self, "palette", "eta")
-        if not 0 < self.crop <= 1:
-            raise SettingError(f"crop must be above 0 and at most 1, not {self.crop:g}.")
+        super().__post_init__()
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
         check_losses(self.weights, self.spans)
-        check_size(self.size)
-        check_size(self.loss_resolution)
-        steps_of_strength(self.steps, self.strength)
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:

@@ -166,7 +166,8 @@ class Steering:
             gradient = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
             limit = self.guidance_rms / self.gradient_steps
             scaled = self.gradient_scale(math.sqrt(1 - step.abar) * gradient, limit)
-            push = push + (scaled if region.share is None else region.share * scaled)
+            share = region.shares.get(step.timestep, region.share)
+            push = push + (scaled if share is None else share * scaled)
             several = len(self.objectives) > 1
             values |= {f"{name}.{number}": value for name, value in found.items()} if several else found
         return push, values

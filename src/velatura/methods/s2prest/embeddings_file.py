@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from velatura.errors import StyleError
+from velatura.methods.s2prest.published_module import PublishedModule
 from velatura.methods.s2prest.word_map import WordMap
+from velatura.models.loading.archive import check_archive
 
 
 class _Module:
@@ -55,11 +57,21 @@ _STAND_INS: list[Any] = [
 def read_published_embeddings(path: Path) -> WordMap:
     """The word map of an ``embeddings.pt``: its inversion module, dropout off, in affine form.
 
+    Raises what ``read_published_module`` does.
+    """
+    return read_published_module(path).word_map()
+
+
+def read_published_module(path: Path) -> PublishedModule:
+    """The inversion module of an ``embeddings.pt``.
+
     Raises StyleError for a missing or damaged file, for another kind of file, and for a pickle that asks for
-    anything but the published module's classes and plain tensors; no code of the file is run.
+    anything but the published module's classes and plain tensors, ModelError for one that unfolds to many times its
+    size; no code of the file is run.
     """
     if not path.is_file():
         raise StyleError(f"There is no embedding file {path}: check the name.")
+    check_archive(path)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,7 +79,7 @@ def read_published_embeddings(path: Path) -> WordMap:
         raise StyleError(f"{path} was not imported: {_reason(str(error))}. Only embedding files are read.") from None
     try:
         module = loaded["attention"]
-        return _affine(module["attn2"]["to_v"], module["attn2"]["to_out"]["0"], module["net"]["1"])
+        return _layers(module["attn2"]["to_v"], module["attn2"]["to_out"]["0"], module["net"]["1"])
     except (KeyError, TypeError, AttributeError, RuntimeError):
         raise StyleError(f"{path} holds no InST inversion module ('attention'): give its embeddings.pt.") from None
 
@@ -79,9 +91,6 @@ def _reason(message: str) -> str:
     return "it is damaged, no torch file, or asks for more than tensors, which could run code"
 
 
-def _affine(value: _Module, out: _Module, projection: _Module) -> WordMap:
-    """v = W (W_o W_v e + b_o) + b, composed in float64."""
-    into: Tensor = out["weight"].double() @ value["weight"].double()
-    weight = projection["weight"].double() @ into
-    bias = projection["weight"].double() @ out["bias"].double() + projection["bias"].double()
-    return WordMap(weight.float().detach()[None], bias.float().detach()[None])
+def _layers(value: _Module, out: _Module, projection: _Module) -> PublishedModule:
+    hidden: Tensor = out["weight"].detach().double() @ value["weight"].detach().double()
+    return PublishedModule(hidden, out["bias"].detach(), projection["weight"].detach(), projection["bias"].detach())

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from velatura.errors import SettingError
+from velatura.methods.cost import Cost
 from velatura.methods.fitting import fit_card, fit_identity, fit_settings, masked_pixels, style_weights
 from velatura.methods.resumable_fit import FitCheckpoint, resumable_fit
 from velatura.methods.s2prest.conditioned import Context, WordConditioned
 from velatura.methods.s2prest.views import Views, make_views
 from velatura.methods.s2prest.word_map import WordMap
-from velatura.methods.validation import check_counts
+from velatura.methods.validation import Range, Seed, Share, Side, check_settings
 from velatura.models.backbone import PLACEHOLDER, PictureWords
 from velatura.models.noise_schedule import add_noise_each
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
@@ -38,26 +38,24 @@ class FitSettings:
     what the fit starts from where they are 0. Every ``fit_check`` steps the loss on fixed noised views is taken; the
     fit stops when it fell by less than ``fit_plateau`` (a share of it) over ``fit_patience`` checks. ``fit_spread``
     (0..1) is the share of the model's own map from image embeddings to words that the word map starts with: at 0 the
-    word is the same for every picture, at 1 it is the model's word for each.
+    word is the same for every picture, at 1 it is the model's word for each. ``fit_seed`` is that of views and noise.
     Raises SettingError for values out of range.
     """
 
-    vectors: int = 1
-    fit_steps: int = 200
-    fit_batch: int = 0
-    fit_views: int = 32
-    fit_size: int = 0
-    fit_rate: float = 0.0
-    fit_check: int = 10
-    fit_plateau: float = 0.002
-    fit_patience: int = 4
-    fit_spread: float = 0.15
-    fit_seed: int = 0
+    vectors: Annotated[int, Range(1, 32)] = 1
+    fit_steps: Annotated[int, Range(1, 100_000)] = 200
+    fit_batch: Annotated[int, Range(0, 256)] = 0
+    fit_views: Annotated[int, Range(1, 4096)] = 32
+    fit_size: Side = 0
+    fit_rate: Annotated[float, Range(0, 1000)] = 0.0
+    fit_check: Annotated[int, Range(1, 100_000)] = 10
+    fit_plateau: Share = 0.002
+    fit_patience: Annotated[int, Range(1, 100_000)] = 4
+    fit_spread: Share = 0.15
+    fit_seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_counts(self, "vectors", "fit_steps", "fit_views", "fit_check", "fit_patience")
-        if not 0 <= self.fit_spread <= 1 or min(self.fit_rate, self.fit_plateau, self.fit_batch) < 0:
-            raise SettingError("fit_spread must be from 0 to 1, fit_rate, fit_batch and fit_plateau not negative.")
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -233,11 +231,11 @@ def fit_word(
     generator = torch.Generator().manual_seed(settings.fit_seed)
     views = make_views(pixels, weights, settings.fit_views, side, backbone, generator)
     own = fit_settings(settings, FitSettings)
-    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own))
-    before = backbone.evaluations
+    cost = Cost(backbone)
+    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own), cost)
     fit = WordFit(settings, start, views, backbone)
     curve = resumable_fit(fit, settings.fit_steps, settings.fit_check, kept, context.progress)
     stopped = "plateau" if curve[-1][0] < settings.fit_steps else "all steps"
-    card = fit_card(picture, own, curve, stopped, backbone.evaluations - before)
+    card = fit_card(picture, own, curve, stopped, cost)
     tensors = {**fit.best.tensors(), "embedding": embedding, "picture.00": picture_tensor(pixels_to_image(pixels))}
     return tensors, card

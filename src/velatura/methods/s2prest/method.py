@@ -21,11 +21,12 @@ from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free
 from velatura.diffusion.latents import adain
 from velatura.diffusion.samplers import Run, make_sampler
+from velatura.errors import SettingError
 from velatura.methods.base import RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fitting import fit_settings
 from velatura.methods.s2prest.conditioned import Context, check_word_conditioned, word_conditioned
-from velatura.methods.s2prest.edges import NO_EDGES, edge_picture, edge_weight
+from velatura.methods.s2prest.edges import EDGE_SOURCES, NO_EDGES, edge_picture, edge_weight
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
 from velatura.methods.s2prest.mixing import mix_styles
 from velatura.methods.s2prest.quantities import Conditions, ContentBatch, Entry, Noises, Start, noised_mix
@@ -91,7 +92,10 @@ class S2PreST(S2PreSTSettings):
         ]
 
     def _layers(self, edges: Tensor, size: Size) -> dict[str, Image.Image]:
-        return {} if self.edges == NO_EDGES else {"canny": pixels_to_image(edges, size)}
+        """The edge picture, named by its source."""
+        if self.edges == NO_EDGES:
+            return {}
+        return {self.edges if self.edges in EDGE_SOURCES else "edges": pixels_to_image(edges, size)}
 
     def prepare(self, contents: Sequence[WorkingPicture], style: S2PreSTStyle, context: Context) -> ContentBatch:
         """z_C, z_K, z_S, e(C) and e(K) of contents of one working size."""
@@ -255,3 +259,25 @@ class InST(S2PreST):
     edge_noise: float = 0.0
     style_latent: float = 0.0
     edges: str = NO_EDGES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        idle = self._idle_edge_settings()
+        if idle:
+            raise SettingError(
+                f"{self.name} goes without edges, so that {' and '.join(idle)} would do nothing: leave "
+                f"{'it' if len(idle) == 1 else 'them'} out, give edges with edge_noise or edge_condition, or use "
+                "--method s2prest."
+            )
+
+    def _idle_edge_settings(self) -> list[str]:
+        """Edge settings that were set and that nothing comes of."""
+        drawn = self.edges != NO_EDGES
+        changed = {
+            "edge_condition": self.edge_condition > 0 and not drawn,
+            "edge_noise": self.edge_noise > 0 and not drawn,
+            "edges": drawn and not (self.edge_noise or self.edge_condition),
+            "edge_threshold": self.edge_threshold > 0 and self.edges != "canny",
+            "edge_schedule": self.edge_schedule != "constant" and not (drawn and self.edge_condition),
+        }
+        return [name for name, idle in changed.items() if idle]

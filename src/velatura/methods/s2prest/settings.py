@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from velatura.diffusion.samplers import check_sampler
+from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
 from velatura.methods.base import Method, with_recommended
 from velatura.methods.s2prest.edges import EDGE_SCHEDULES, EDGE_SOURCES
 from velatura.methods.s2prest.fitting import FitSettings
-from velatura.methods.validation import check_shares
+from velatura.methods.validation import Choices, GuidanceScale, Share, Side, Steps
 from velatura.models.backbone import PLACEHOLDER, Backbone
-from velatura.models.noise_schedule import steps_of_strength
-from velatura.picture.sizing import check_size
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
@@ -42,43 +40,39 @@ class S2PreSTSettings(FitSettings, Method):
     "ddim" inverts the clean mix step by step, which keeps far more of the content on a small model; empty is what
     the model's folder recommends, or the paper's.
     ``prompt`` holds "*"; empty is what the model's folder recommends, or the paper's "*" alone. ``negative_prompt`` is
-    what guidance leads away from. ``size`` is the working length of the short side (0: the model's native size).
+    what guidance leads away from. ``sampler`` denoises: "ddim", "ddpm" (ancestral), "dpmsolver++", "unipc" or "euler".
+    ``size`` is the working length of the short side (0: the model's native size).
     Raises SettingError for values out of range, unknown names, and a prompt without "*".
     """
 
-    steps: int = 50
-    strength: float = 0.4
-    guidance_scale: float = 0.0
+    steps: Steps = 50
+    strength: Share = 0.4
+    guidance_scale: GuidanceScale = 0.0
     prompt: str = ""
     negative_prompt: str = ""
-    content_condition: float = 0.5
-    edge_condition: float = 0.5
-    style_condition: float = 0.0
-    edge_schedule: str = "constant"
-    edge_noise: float = 0.5
-    style_latent: float = 0.3
-    adain: float = 0.0
+    content_condition: Share = 0.5
+    edge_condition: Share = 0.5
+    style_condition: Share = 0.0
+    edge_schedule: Annotated[str, Choices(EDGE_SCHEDULES)] = "constant"
+    edge_noise: Share = 0.5
+    style_latent: Share = 0.3
+    adain: Share = 0.0
     edges: str = "canny"
-    edge_threshold: float = 0.0
-    inversion: str = ""
-    size: int = 0
-    sampler: str = "ddim"
+    edge_threshold: Share = 0.0
+    inversion: Annotated[str, Choices(INVERSIONS, or_empty=True)] = ""
+    size: Side = 0
+    sampler: Annotated[str, Choices(tuple(SAMPLERS))] = "ddim"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_shares(self, "edge_noise", "style_latent", "adain", "edge_threshold")
-        check_size(self.size)
-        check_sampler(self.sampler)
-        steps_of_strength(self.steps, self.strength)
         self._check_conditions()
         self._check_names()
 
     def _check_conditions(self) -> None:
         shares = (self.content_condition, self.edge_condition, self.style_condition)
-        if abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
+        if abs(sum(shares) - 1) > 1e-6:
             raise SettingError(
-                "content_condition, edge_condition and style_condition must not be negative and sum to 1, not to "
-                f"{sum(shares):g}."
+                f"content_condition, edge_condition and style_condition must sum to 1, not to {sum(shares):g}."
             )
         if self.prompt and PLACEHOLDER not in self.prompt:
             raise SettingError(
@@ -87,12 +81,8 @@ class S2PreSTSettings(FitSettings, Method):
             )
 
     def _check_names(self) -> None:
-        if self.edge_schedule not in EDGE_SCHEDULES:
-            raise SettingError(f"The edge_schedule must be {', '.join(EDGE_SCHEDULES)}, not '{self.edge_schedule}'.")
         if self.edges not in EDGE_SOURCES and not Path(self.edges).is_file():
             raise SettingError(f"edges must be {', '.join(EDGE_SOURCES)} or an edge picture, not '{self.edges}'.")
-        if self.inversion and self.inversion not in INVERSIONS:
-            raise SettingError(f"The inversion must be {' or '.join(INVERSIONS)}, not '{self.inversion}'.")
 
     def resolved(self, backbone: Backbone) -> Self:
         """With what the model recommends, or else the paper's values, where nothing was set."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from velatura.errors import StyleError
 from velatura.methods.s2prest.conditioned import WordConditioned
+from velatura.methods.s2prest.published_module import PublishedModule
 from velatura.methods.s2prest.word_map import WordMap
 from velatura.style import Style
 from velatura.style.mixing import parts_of
@@ -21,13 +22,15 @@ from velatura.style.pictures import pictures_of
 class StylePart:
     """One style S_i of a mix: its word map v_i, the image embedding e(S_i) (1, E), its picture, and its share w_i.
 
-    Embedding and picture are missing in styles that were imported without their picture.
+    Embedding and picture are missing in styles that were imported without their picture, the ``module`` in those that
+    were not imported.
     """
 
     word_map: WordMap
     embedding: Tensor | None
     picture: Image.Image | None
     share: float
+    module: PublishedModule | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class S2PreSTStyle:
         for part, share in parts_of(style):
             pictures = pictures_of(part)
             picture = pictures[0][0] if pictures else None
-            parts.append(StylePart(WordMap.of(part.tensors), part.tensors.get("embedding"), picture, share))
+            word_map, module = WordMap.of(part.tensors), PublishedModule.of(part.tensors)
+            parts.append(StylePart(word_map, part.tensors.get("embedding"), picture, share, module))
         return S2PreSTStyle(style.name, style.identity, parts)
 
     @property

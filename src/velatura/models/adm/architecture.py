@@ -8,6 +8,7 @@ from typing import Any
 
 from velatura.errors import ModelError
 
+TIMESTEPS = 1000  # of the training schedules
 EMBEDDING_FACTOR = 4  # of the base width: the width of the time embedding
 
 # Multipliers that the original code takes for a side in pixels where its flag is empty.
@@ -26,8 +27,8 @@ class AdmShape:
     ``attention_levels`` counts halvings of the picture. Attention has ``heads`` heads, or, where that is 0, heads of
     ``head_channels`` channels. ``attention_order`` is that of q, k and v in the original weights: "legacy" (a head
     at a time) or "new". ``schedule`` is "linear" or "cosine". Scale-shift norms, residual up- and downsampling and
-    a learned variance are assumed. Raises ModelError for an unknown order or schedule, and for channels that do not
-    divide into heads.
+    a learned variance are assumed. Raises ModelError for an unknown order or schedule, for channels that do not divide
+    into heads, and for an ``image_size`` that cannot be halved at each level.
     """
 
     image_size: int
@@ -46,6 +47,12 @@ class AdmShape:
             raise ModelError(f"The attention order must be legacy or new, not '{self.attention_order}'.")
         if self.schedule not in ("linear", "cosine"):
             raise ModelError(f"The noise schedule must be linear or cosine, not '{self.schedule}'.")
+        most = 2 ** (len(self.multipliers) - 1)
+        if self.image_size < 1 or self.image_size % most:
+            raise ModelError(
+                f"A model of {len(self.multipliers)} levels has a side of a multiple of {most} pixels, not "
+                f"{self.image_size}: give --image-size."
+            )
         attending = [channels for level, channels in enumerate(self.channels) if level in self.attention_levels]
         odd = [c for c in (*attending, self.channels[-1]) if c % (self.heads or self.head_channels)]
         if odd:
@@ -69,9 +76,13 @@ class AdmShape:
         for flag in ("learn_sigma", "use_scale_shift_norm", "resblock_updown"):
             if not flags.get(flag, True):
                 raise ModelError(f"Models with {flag}=False are not supported: scale-shift and learned variance only.")
-        for flag in ("predict_xstart", "rescale_timesteps", "use_kl"):
+        for flag in ("predict_xstart", "use_kl"):
             if flags.get(flag):
                 raise ModelError(f"Models with {flag}=True are not supported: only those that predict the noise.")
+        # rescale_timesteps scales to 0..1000: it does nothing to the only number of steps that there is here.
+        steps = int(flags.get("diffusion_steps", TIMESTEPS))
+        if steps != TIMESTEPS:
+            raise ModelError(f"Models of {steps} diffusion steps are not supported: only those of {TIMESTEPS}.")
         listed = str(flags.get("channel_mult") or "")
         multipliers = tuple(float(m) for m in listed.split(",")) if listed else USUAL_MULTIPLIERS[side]
         factors = [side // int(resolution) for resolution in str(flags["attention_resolutions"]).split(",")]

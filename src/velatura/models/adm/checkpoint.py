@@ -113,13 +113,13 @@ def _of_attention(shape: AdmShape, place: str, part: str, kind: str, value: Tens
 
 
 def converted(state: Mapping[str, Tensor], shape: AdmShape) -> dict[str, Tensor]:
-    """Original weights under UNet2DModel's names, float32.
+    """Original weights under UNet2DModel's names, in their stored number formats.
 
     Raises ModelError naming the first key that has no place.
     """
     places, found = _modules(shape), dict[str, Tensor]()
-    for key, stored in state.items():
-        value, (module, _, kind) = stored.float(), key.rpartition(".")
+    for key, value in state.items():
+        module, _, kind = key.rpartition(".")
         if module in ENDS:
             found[f"{ENDS[module]}.{kind}"] = value
             continue
@@ -136,31 +136,38 @@ def converted(state: Mapping[str, Tensor], shape: AdmShape) -> dict[str, Tensor]
     return found
 
 
-def adm_of_state(state: Mapping[str, Tensor], shape: AdmShape) -> Any:
-    """The network with original weights, frozen. Raises ModelError naming a key that is missing, foreign or of another
-    size.
+def fitting_weights(state: Mapping[str, Tensor], shape: AdmShape) -> dict[str, Tensor]:
+    """``converted`` weights that are those of a network of ``shape``, all of them and no others.
+
+    Raises ModelError naming a key that is missing, foreign or of another size.
     """
-    unet, weights = build_adm(shape), converted(state, shape)
-    wanted = unet.state_dict()
+    with torch.device("meta"):
+        wanted = build_adm(shape).state_dict()
+    weights = converted(state, shape)
     wrong = sorted((wanted.keys() ^ weights.keys()) or {k for k in wanted if wanted[k].shape != weights[k].shape})
     if wrong:
         what = (
             "is missing" if wrong[0] not in weights else "is foreign" if wrong[0] not in wanted else "has another size"
         )
         raise ModelError(f"The checkpoint does not fit: {wrong[0]} {what} ({len(wrong)} such). Is the file whole?")
+    return weights
+
+
+def adm_of_state(state: Mapping[str, Tensor], shape: AdmShape) -> Any:
+    """The network with original weights, frozen, float32. Raises ModelError for weights that do not fit."""
+    unet, weights = build_adm(shape), fitting_weights(state, shape)
     unet.load_state_dict(weights)
     return unet.requires_grad_(False).eval()
 
 
-def save_adm(unet: Any, shape: AdmShape, folder: Path) -> None:
-    """Write ``adm.json`` and ``unet.safetensors`` (fp16, as they were published); either both or nothing."""
+def save_adm(weights: Mapping[str, Tensor], shape: AdmShape, folder: Path) -> None:
+    """Write ``adm.json`` and ``unet.safetensors``, in the number formats of the ``weights``; either both or nothing."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    half = {key: value.to(torch.float16).contiguous() for key, value in unet.state_dict().items()}
     unfinished = folder / f".{WEIGHTS_FILE}.part"
     try:
-        save_file(half, unfinished)
+        save_file({key: value.contiguous().clone() for key, value in weights.items()}, unfinished)
         (folder / SHAPE_FILE).write_text(json.dumps(shape.as_dict(), indent=1) + "\n")
         unfinished.replace(folder / WEIGHTS_FILE)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,6 +39,15 @@ class EfficientNetImageEncoder:
     def projected(self, pixels: Tensor) -> Tensor:
         """The same features: they are not normalised."""
         return self(pixels)
+
+
+def without_clip(model: str) -> str:
+    """Why there is no CLIP to compare pictures with for a model, and what would bring one."""
+    if model == HOUSE:
+        return f"the model {model} has an image encoder of its own, which knows no words"
+    if Path(model).exists():
+        return f"CLIP is not here (connect once, or put its files into {Path(model).parent / 'clip'})"
+    return "CLIP is not here (connect once, so that it can be loaded)"
 
 
 @lru_cache(maxsize=2)

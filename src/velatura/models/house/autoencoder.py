@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -106,15 +107,26 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.PixelShuffle(4),
         )
 
-    def encode(self, pixels: Tensor) -> AutoencoderKLOutput:
-        """The posterior of latents (B, 8, H/8, W/8)."""
+    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
+        """The posterior of latents (B, 8, H/8, W/8) of pixels ``x``; as a tuple without ``return_dict``."""
+        posterior = self.posterior(x)
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    def posterior(self, pixels: Tensor) -> DiagonalGaussianDistribution:
+        """The posterior of latents (B, 8, H/8, W/8) of pixels (B, 3, H, W)."""
         coefficients = F.conv2d(pixels, self.analysis, stride=BLOCK) * self.coefficient_scale[:, None, None]
         mean = coefficients + self.encoder(pixels)
         moments = torch.cat([mean, torch.zeros_like(mean)], dim=1)
-        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
+        return DiagonalGaussianDistribution(moments, deterministic=True)
 
-    def decode(self, latents: Tensor) -> DecoderOutput:
-        """Pixels (B, 3, H, W), not clamped."""
-        coefficients = latents / self.coefficient_scale[:, None, None]
-        pixels = F.conv_transpose2d(coefficients, self.synthesis, stride=BLOCK) + self.decoder(latents)
-        return DecoderOutput(sample=pixels)
+    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> DecoderOutput:
+        """Pixels (B, 3, H, W), not clamped, of latents ``z``; as a tuple without ``return_dict``. ``generator`` is not
+        used: nothing is drawn.
+        """
+        coefficients = z / self.coefficient_scale[:, None, None]
+        pixels = F.conv_transpose2d(coefficients, self.synthesis, stride=BLOCK) + self.decoder(z)
+        return DecoderOutput(sample=pixels) if return_dict else (pixels,)
+
+    def forward(self, sample: Tensor, return_dict: bool = True) -> DecoderOutput:
+        """Pixels encoded and decoded again."""
+        return self.decode(self.posterior(sample).mode(), return_dict)

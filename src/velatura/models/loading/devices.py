@@ -29,11 +29,13 @@ def _cpu_has_bf16() -> bool:
     return bool(capable())
 
 
-def choose_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
+def choose_dtype(device: torch.device, wanted: str | torch.dtype = "auto") -> torch.dtype:
     """Number format of the networks: ``auto`` is fp16 on cuda and mps, bf16 on a cpu that computes in it.
 
     Raises SettingError for an unknown name, and for fp16 on a cpu, which has no such arithmetic.
     """
+    if isinstance(wanted, torch.dtype):
+        wanted = next((name for name, dtype in DTYPES.items() if dtype == wanted), str(wanted))
     if wanted == "auto":
         if device.type != "cpu":
             return torch.float16

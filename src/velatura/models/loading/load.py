@@ -28,7 +28,7 @@ SHORT_OF_MEMORY = 8 * 2**30  # bytes of GPU memory below which one network at a 
 log = logging.getLogger("velatura")
 
 
-def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> Backbone:
+def load_backbone(model: str, device: str = "auto", dtype: str | torch.dtype = "auto") -> Backbone:
     """Load a model by short name, folder, single file or hub id, frozen and ready.
 
     Which backbone it becomes is decided by what it is made of (see ``kinds``): an ADM that ``velatura models convert``
@@ -48,6 +48,18 @@ def load_backbone(model: str, device: str = "auto", dtype: str = "auto") -> Back
     known = short_names().get(model)
     settings = read_recommended_settings(Path(known.place if known else model))
     return backbone(pipeline, model, chosen_device, chosen_dtype, recommended_settings=settings)
+
+
+def backbone_of_pipeline(pipeline: Any) -> Backbone:
+    """A diffusers pipeline that is loaded already, as a backbone on its own device and in its own number format.
+
+    Its networks are frozen, and its VAE goes to float32. Raises ModelError for a pipeline of another family.
+    """
+    name = str(getattr(pipeline, "name_or_path", "") or type(pipeline).__name__)
+    backbone = backbone_class(pipeline, name)
+    pipeline.vae.to(torch.float32)
+    network = pipeline.unet if getattr(pipeline, "unet", None) is not None else pipeline.transformer
+    return backbone(pipeline, name, network.device, network.dtype)
 
 
 def _pipeline(model: str, dtype: torch.dtype) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from velatura.errors import ModelError
+from velatura.models.loading.archive import check_archive
 
 
 class _Inert:
@@ -39,8 +40,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_archive(path)
         with torch.serialization.safe_globals([(_Inert, name) for name in _HARMLESS]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "weights_only" in str(error) or "Unsupported" in str(error):

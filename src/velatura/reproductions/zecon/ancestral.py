@@ -193,8 +193,8 @@ def _number(value: Any) -> float:
 
 
 def rounded_index(timestep: int, steps: int) -> int:
-    """The respaced index that ZeCon's guidance computes from a training timestep; often a neighbour's."""
-    return int(timestep * (steps / TIMESTEPS))
+    """The respaced index that ZeCon's guidance computes in float32 from a training timestep; often a neighbour's."""
+    return int(np.float32(timestep) * np.float32(steps / TIMESTEPS))
 
 
 def white_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -7,6 +7,9 @@ VGG term, and in a sum over encoder levels at positions from numpy's generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,30 +29,37 @@ from velatura.losses.mse import PixelMSE
 from velatura.losses.range import OutOfRange
 from velatura.losses.vgg import SHALLOW_LAYERS, ShallowFeatureMSE, feature_distance
 from velatura.losses.zecon import POSITIONS, ZeCon, patch_contrast
-from velatura.reproductions.zecon.warps import draw_boxes, draw_warps, patches, pooled
+from velatura.reproductions.zecon.warps import draw_patches, draw_warps, patches, pooled
 
-VIEWS = 32
+
+@dataclass(frozen=True)
+class Views:
+    """How many copies a CLIP loss embeds, and what share of the picture (least, most) one patch is."""
+
+    count: int = 32
+    area: tuple[float, float] = PATCH_AREA
 
 
 class _PublishedClip:
-    """Embeddings of 32 warped copies of a whole picture, or of warped patches of it, drawn anew each time."""
+    """Embeddings of warped copies of a whole picture, or of warped patches of it, drawn anew each time."""
 
+    name: str
     layers: tuple[str, ...] = ()
     needs_encoder_maps = False
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: Targets, views: Views) -> None:
         self.encoder, self.targets = targets.clip()
-        self.generator = targets.generator
+        self.generator, self.views = targets.generator, views
 
     def embed_whole(self, pixels: Tensor) -> Tensor:
-        """Embeddings (32, E) of warped copies of (1, 3, H, W)."""
-        warps = draw_warps(VIEWS, pixels.shape[2:], self.generator)
-        return self.encoder.projected(warps(pixels.expand(VIEWS, -1, -1, -1)))
+        """Embeddings (N, E) of warped copies of (1, 3, H, W)."""
+        warps = draw_warps(self.views.count, pixels.shape[2:], self.generator)
+        return self.encoder.projected(warps(pixels.expand(self.views.count, -1, -1, -1)))
 
     def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Embeddings (32, E) of warped patches of (1, 3, H, W)."""
-        enlarged = patches(pixels, draw_boxes(VIEWS, pixels.shape[2:], PATCH_AREA, self.generator))
-        return self.encoder.projected(draw_warps(VIEWS, enlarged.shape[2:], self.generator)(enlarged))
+        """Embeddings (N, E) of warped patches of (1, 3, H, W)."""
+        boxes, warps = draw_patches(self.views.count, pixels.shape[2:], self.views.area, self.generator)
+        return self.encoder.projected(warps(patches(pixels, boxes)))
 
 
 class PublishedClip(_PublishedClip):
@@ -121,17 +131,20 @@ class PublishedVGG:
         return feature_distance(*({name: each.features[name] for name in self.layers} for each in (result, content)))
 
 
-# In the order in which the program adds them up and draws for them.
-PUBLISHED_LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
-    loss.name: loss
-    for loss in (
-        PublishedClip,
-        PublishedPatchClip,
-        PublishedDirectionalClip,
-        PublishedPatchDirectionalClip,
-        PublishedZeCon,
-        PixelMSE,
-        PublishedVGG,
-        OutOfRange,
-    )
+_CLIP: tuple[type[_PublishedClip], ...] = (
+    PublishedClip,
+    PublishedPatchClip,
+    PublishedDirectionalClip,
+    PublishedPatchDirectionalClip,
+)
+_OTHERS: Mapping[str, Callable[[Targets], Loss]] = {
+    loss.name: loss for loss in (PublishedZeCon, PixelMSE, PublishedVGG, OutOfRange)
 }
+# In the order in which the program adds them up and draws for them.
+PUBLISHED_LOSSES = (*(loss.name for loss in _CLIP), *_OTHERS)
+
+
+def published_losses(views: Views) -> Mapping[str, Callable[[Targets], Loss]]:
+    """ZeCon's losses by name; those of CLIP look at ``views``."""
+    clip: Mapping[str, Callable[[Targets], Any]] = {loss.name: partial(loss, views=views) for loss in _CLIP}
+    return {**clip, **_OTHERS}

@@ -2,7 +2,7 @@
 
 Kept as it is there: the inverted latent used as noise a second time, the neighbouring index that guidance works at,
 fresh noise for the content in each loss, one generator for all noise and warps, and with DDPM the x0 of before the last
-guidance as the result. The warps come from the same distributions, but not from the same calls of the generator.
+guidance as the result. Noise, positions and warps are drawn from the seed as there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,14 +20,14 @@ from velatura.losses import check_losses
 from velatura.methods.base import Method, RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.guided.fitting import fit_guided
-from velatura.methods.validation import check_shares
+from velatura.methods.validation import Choices, Range, Share, Steps
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.backbone import Backbone
 from velatura.models.noise_schedule import steps_of_strength
 from velatura.picture import Picture
 from velatura.progress import Progress
 from velatura.reproductions.zecon.ancestral import AncestralSchedule
-from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES
+from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES, Views
 from velatura.reproductions.zecon.sampling import Guidance, ddim_step, ddpm_step, invert
 from velatura.reproductions.zecon.targets import zecon_objective
 from velatura.style import Style
@@ -40,7 +40,7 @@ README_WEIGHTS: Mapping[str, float] = {
     "vgg_shallow": 100.0,
     "range": 50.0,
 }
-CHOICES: Mapping[str, Sequence[str]] = {"start": ("inversion", "noise"), "sampler": ("ddpm", "ddim")}
+PatchArea = Annotated[float, Range(0, 1, open=True)]
 
 
 @dataclass(frozen=True)
@@ -49,32 +49,37 @@ class ZeConOriginal(Method):
 
     The last ``strength`` (0..1) of ``steps`` are run. ``start`` is the content noised by its own DDIM inversion
     ("inversion") or by drawn noise ("noise"). ``sampler`` is "ddpm", with the learned variance, or "ddim", with ``eta``
-    in 0..1. ``weights`` are those of its losses, by default its README's.
+    in 0..1. ``weights`` are those of its losses, by default its README's. Its CLIP losses look at ``views`` copies;
+    a patch is between ``patch_area_min`` and ``patch_area_max`` (above 0, up to 1) of the picture.
     """
 
     name: ClassVar[str] = "zecon-original"
     style_method: ClassVar[str] = "guided"
     text_styles: ClassVar[bool] = True
 
-    steps: int = 50
-    strength: float = 0.5
-    start: str = "inversion"
-    sampler: str = "ddpm"
-    eta: float = 0.0
+    steps: Steps = 50
+    strength: Share = 0.5
+    start: Annotated[str, Choices(("inversion", "noise"))] = "inversion"
+    sampler: Annotated[str, Choices(("ddpm", "ddim"))] = "ddpm"
+    eta: Share = 0.0
+    views: Annotated[int, Range(1, 1024)] = Views.count
+    patch_area_min: PatchArea = Views.area[0]
+    patch_area_max: PatchArea = Views.area[1]
     weights: Mapping[str, float] = field(default_factory=lambda: dict(README_WEIGHTS))
 
     def __post_init__(self) -> None:
-        for setting, allowed in CHOICES.items():
-            if getattr(self, setting) not in allowed:
-                raise SettingError(f"{setting} must be {' or '.join(allowed)}, not '{getattr(self, setting)}'.")
-        check_shares(self, "eta")
+        super().__post_init__()
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
+        if self.patch_area_min > self.patch_area_max:
+            raise SettingError(
+                "patch_area_min must not be more than patch_area_max, not "
+                f"{self.patch_area_min:g} and {self.patch_area_max:g}."
+            )
         check_losses(self.weights, {})
         foreign = [name for name, weight in self.weights.items() if weight and name not in PUBLISHED_LOSSES]
         if foreign:
             raise SettingError(f"ZeCon has no loss {', '.join(foreign)}: use {', '.join(PUBLISHED_LOSSES)}.")
-        steps_of_strength(self.steps, self.strength)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError unless the model is an ADM."""
@@ -104,7 +109,8 @@ class ZeConOriginal(Method):
         backbone, generator = context.backbone, context.generator()
         pixels = content.pixels().to(context.device)
         style = content.placement.regions[0].style
-        objective, image_encoder = zecon_objective(style, pixels, self.weights, generator, context)
+        views = Views(self.views, (self.patch_area_min, self.patch_area_max))
+        objective, image_encoder = zecon_objective(style, pixels, self.weights, views, generator, context)
         schedule = AncestralSchedule.of(str(self.steps), backbone.shape.schedule)
         guidance = Guidance(backbone, schedule, objective, pixels, generator)
         x0, values = self._sample(guidance, context.progress)
@@ -127,7 +133,17 @@ class ZeConOriginal(Method):
         return x0, values
 
     def _start_latents(self, guidance: Guidance, run: int) -> Tensor:
-        """x_t of the first step: the content, noised by its own inverted latent or by drawn noise."""
-        _, drawn = guidance.noise(), guidance.noise()  # the program draws twice and uses the second
-        noise = drawn if self.start == "noise" else invert(guidance, run)
+        """x_t of the first step.
+
+        DDIM starts from the inverted latent itself; DDPM from the content that has it for its noise. Instead of an
+        inversion both noise the content by drawn noise.
+        """
+        if self.start == "inversion":
+            noise = invert(guidance, run)
+            if self.sampler == "ddim":
+                return noise
+        else:
+            noise = guidance.noise()
+            if self.sampler == "ddpm":
+                noise = guidance.noise()  # the program draws twice and uses the second
         return guidance.schedule.add_noise(guidance.content, noise, run - 1)

@@ -15,7 +15,7 @@ from velatura.methods.guided.objectives import clip_targets_of
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.encoders.choice import image_encoder_for
 from velatura.models.features.vgg import zecon_trunk
-from velatura.reproductions.zecon.losses import PUBLISHED_LOSSES
+from velatura.reproductions.zecon.losses import Views, published_losses
 from velatura.style import Style
 
 CLIP = "clip-b16"
@@ -25,6 +25,7 @@ def zecon_objective(
     style: Style,
     pixels: Tensor,
     weights: Mapping[str, float],
+    views: Views,
     generator: torch.Generator,
     context: RunContext[PixelBackbone],
 ) -> tuple[Objective, str]:
@@ -42,7 +43,7 @@ def zecon_objective(
     targets = Targets(
         LossInput(pixels),
         None,
-        picture,
+        (),  # of the style's pictures its losses take no more than the CLIP targets
         zecon_trunk(context.device),
         encoder,
         clip_targets,
@@ -50,7 +51,7 @@ def zecon_objective(
         context.cache,
         style.identity,
     )
-    objective = make_objective(weights, targets, {}, backbone.encoder_maps, PUBLISHED_LOSSES)
+    objective = make_objective(weights, targets, {}, backbone.encoder_maps, published_losses(views))
     return objective, encoder.source if encoder else ""
 
 
