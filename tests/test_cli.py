@@ -272,9 +272,10 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
     )
     made, photo_pixels = (np.asarray(open_picture(path).image).astype(int) for path in (out, photo))
     assert np.array_equal(made[:, 50:], photo_pixels[:, 50:]) and not np.array_equal(made, photo_pixels)
+    assert run(monkeypatch, "stylize", photo, "--style", "text:a sketch", "--force", *common) == 0
+    assert read_manifest(out)["losses_off"] == ["palette", "texture"]
     sentences = {
-        "needs CLIP, which is not here": ["--style", "text:a sketch", "--preset", "zecon"],
-        "loss texture needs a style picture": ["--style", "text:a sketch"],
+        "The CLIP losses cannot compare a picture": ["--style", "text:a sketch", "--preset", "zecon"],
         "style in words is for --method guided": ["--style", "text:a sketch", "--method", "s2prest"],
         "Unknown preset 'none'": ["--style", style, "--preset", "none"],
         "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],

@@ -115,10 +115,12 @@ def test_queries_are_read_and_wrong_ones_say_what_is_wrong(tmp_path: Path) -> No
         parse_query(str(tmp_path / "broken.png"))(picture)
 
 
-def test_a_regions_weight_scales_its_mask() -> None:
+def test_a_regions_weight_acts_on_what_is_pasted_and_not_on_its_mask() -> None:
     picture = Picture.of(scene()[0], "scene")
     assert Region(STYLE).mask(picture).min() == 1
-    assert Region(STYLE, parse_query("box:45,25,116,96"), 0.5).mask(picture).max() == 0.5
+    region = Region(STYLE, parse_query("box:45,25,116,96"), 0.5)
+    assert region.mask(picture).max() == 1
+    assert Placement.of([region], picture).union().max() == 0.5
 
 
 def test_only_the_regions_of_the_moment_act_and_bad_spans_and_weights_are_refused() -> None:

@@ -74,9 +74,9 @@ class StylizeOptions:
         list[str] | None,
         typer.Option(
             help="WHERE=STYLE, for methods with regions; repeatable, later over earlier. WHERE is a mask picture, "
-            "box:x0,y0,x1,y1, point:x,y;x,y;not:x,y, polygon:x,y;x,y;x,y, text:words or segment:number, or not: and one of "
-            "these for everything else. WHERE=STYLE*0.5 leaves half of the photo there; WHERE=STYLE@0-0.5 puts the style on "
-            "in the first half of the steps only.",
+            "box:x0,y0,x1,y1, point:x,y;x,y;not:x,y, polygon:x,y;x,y;x,y, text:words or segment:number, or not: and "
+            "one of these for everything else. WHERE=STYLE*0.5 leaves half of the photo there; WHERE=STYLE@0-0.5 puts "
+            "the style on in the first half of the steps only.",
             show_default=False,
         ),
     ] = None

@@ -161,8 +161,8 @@ class Studio:
         """Put styles where queries say: pairs of a query and a style.
 
         A query is a mask picture's path, "box:x0,y0,x1,y1", "point:x,y", "text:words" or what else ``parse_query``
-        reads; the style "NAME*0.5@0-0.3" acts in the first 30 % of the run only, and half of the result is laid over the
-        content. Later regions lie over earlier ones; outside all of them the content is kept. Raises SettingError
+        reads; the style "NAME*0.5@0-0.3" acts in the first 30 % of the run only, and half of the result is laid over
+        the content. Later regions lie over earlier ones; outside all of them the content is kept. Raises SettingError
         without any region.
         """
         check_seed(seed)

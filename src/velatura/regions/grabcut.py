@@ -1,5 +1,6 @@
-"""Segmentation of an object, or of stuff like grass, from a box or points with GrabCut (Rother et al. 2004); no learned weights.
+"""Segmentation of an object, or of stuff like grass, from a box or points with GrabCut (Rother et al. 2004).
 
+No learned weights.
 GrabCut starts from labels by colour: the ratio of smoothed histograms (Lab's a and b) inside and outside.
 """
 
@@ -99,8 +100,9 @@ def _discs(bgr: Array, scale: float, points: Sequence[Point]) -> Array:
 
 
 def _colour_distance(bgr: Array, seeds: Array) -> Array:
-    """(H, W): the distance of each pixel's colour to the nearest under ``seeds``, in Lab (0..255) with less of L, because
-    light and shade lie on one stuff; infinite without seeds.
+    """(H, W): the distance of each pixel's colour to the nearest under ``seeds``, in Lab (0..255); infinite without seeds.
+
+    L counts less, because light and shade lie on one stuff.
     """
     import cv2
 

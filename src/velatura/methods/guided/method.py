@@ -189,7 +189,8 @@ class Guided(GuidedSettings):
         context: RunContext[Backbone],
     ) -> list[RegionObjective]:
         """Each region's losses, by its share of the latents in each of a run's ``steps``, by timestep."""
-        found = [step.shares for step in steps.values()] or [placement.shares(tuple(content.latents.shape[2:]))]
+        height, width = content.latents.shape[2:]
+        found = [step.shares for step in steps.values()] or [placement.shares((height, width))]
         most = torch.stack(found).amax(0).to(content.latents)
         objectives = self.objectives(content, placement.regions, most, context)
         return [

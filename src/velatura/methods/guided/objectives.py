@@ -57,7 +57,8 @@ class RegionObjective:
 
     ``contents`` are the content as the ``objective`` compares it, one for each crop. The region acts in its ``share``
     (1, 1, h, w), in 0..1, of the latents (None: everywhere), in its ``span`` of the run; where spans of several regions
-    change it, ``shares`` has it by timestep. ``encoder_source`` names the image encoder, where a loss has one; ``losses_off`` those that were left out, for want of a style picture.
+    change it, ``shares`` has it by timestep. ``encoder_source`` names the image encoder, where a loss has one;
+    ``losses_off`` the losses that were left out, for want of a style picture.
     """
 
     objective: Objective
