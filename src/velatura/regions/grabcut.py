@@ -100,7 +100,7 @@ def _discs(bgr: Array, scale: float, points: Sequence[Point]) -> Array:
 
 
 def _colour_distance(bgr: Array, seeds: Array) -> Array:
-    """(H, W): the distance of each pixel's colour to the nearest under ``seeds``, in Lab (0..255); infinite without seeds.
+    """(H, W): distance of each pixel's colour to the nearest under ``seeds``, in Lab (0..255); infinite without seeds.
 
     L counts less, because light and shade lie on one stuff.
     """
