@@ -182,6 +182,34 @@ def test_temporal_composition_hands_over_between_styles() -> None:
         Region(fitted(), span=Span(0.7, 0.2))
 
 
+def test_a_span_that_ends_keeps_what_it_made_and_one_that_begins_late_starts_from_the_content() -> None:
+    half, content = where(HALF), np.asarray(CONTENT.image).astype(int)
+    whole = array(run(QUICK, Region(fitted(), half)))
+    early = array(run(QUICK, Region(fitted(), half, span=Span(0.0, 0.4))))
+    still = array(run(dataclasses.replace(QUICK, strength=0.0), Region(fitted(), half)))
+    change = np.abs(whole - still)[:, 44:].mean()
+    assert np.abs(early - still)[:, 44:].mean() > 0.3 * change
+    assert np.array_equal(early[:, :40], content[:, :40])
+    late = array(run(QUICK, Region(fitted(), half, span=Span(0.8, 1.0))))
+    unstarted = dataclasses.replace(QUICK, start_adain=0.0)
+    assert np.array_equal(late, array(run(unstarted, Region(fitted(), half, span=Span(0.8, 1.0)))))
+
+
+def test_the_weight_acts_once_in_pixels() -> None:
+    whole, content = array(run(QUICK)), np.asarray(CONTENT.image).astype(int)
+    for region in (Region(fitted(), weight=0.5), Region(fitted(), where(0.5 * np.ones_like(HALF)))):
+        assert np.abs(array(run(QUICK, region)) - (whole + content) / 2).max() <= 1
+
+
+def test_the_manifest_says_what_acted_in_each_region() -> None:
+    late = Region(fitted(2), where(1 - HALF), span=Span(0.5, 1.0))
+    manifest = run(QUICK, Region(fitted(1), where(HALF), 0.5), late).manifest
+    assert [each["prompt"] for each in manifest["acted"]] == ["painting of <sss>"] * 2
+    assert [each["start_adain"] for each in manifest["acted"]] == [QUICK.start_adain, 0.0]
+    assert [each["style_identity"] for each in manifest["regions"]] == [fitted(seed).identity for seed in (1, 2)]
+    assert [each["span"] for each in manifest["regions"]] == [[0, 1], [0.5, 1]]
+
+
 def test_the_start_takes_the_styles_statistics_where_a_fit_kept_them() -> None:
     from_elsewhere = {key: value for key, value in fitted().tensors.items() if not key.startswith("start.")}
     elsewhere = Region(dataclasses.replace(fitted(), tensors=from_elsewhere))

@@ -38,6 +38,7 @@ from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.regions import Region
 from velatura.registry import preset_settings
+from velatura.span import Span
 from velatura.style import Style
 
 CONTENT, STYLE = Picture.of(smooth_image(72, 96), "content"), Picture.of(smooth_image(64, 64, 1), "style")
@@ -229,6 +230,24 @@ def test_regions_keep_the_background_and_their_styles_apart() -> None:
     assert np.abs(two - back).mean() > 1
     everywhere = stylized(QUICK, Region(fitted(), BoxOfHalf(0.0)))
     assert np.abs(np.asarray(everywhere.picture).astype(int) - result(QUICK)).max() <= 1
+
+
+def test_words_and_losses_obey_the_spans_of_regions() -> None:
+    """A style that ends where another begins, both everywhere; the weight acts in pixels."""
+    other = QUICK.fit(Picture.of(smooth_image(64, 64, 5), "other"), "other", context())
+    plain = dataclasses.replace(QUICK, palette=0.0)
+    early, late = Region(other, span=Span(0, 0.5)), Region(fitted(), span=Span(0.5, 1))
+    alone = result(plain)
+    for method in (dataclasses.replace(plain, guidance_rms=0.0, guidance_scale=5.0), plain):
+        pictures = [
+            np.asarray(stylized(method, *regions).picture).astype(int)
+            for regions in ([early, late], [late], [early], [Region(fitted())])
+        ]
+        assert all(np.abs(one - pictures[0]).max() > 0 for one in pictures[1:])
+    same = [Region(fitted(), span=span) for span in (Span(0, 0.5), Span(0.5, 1))]
+    assert np.abs(np.asarray(stylized(plain, *same).picture).astype(int) - alone).max() <= 1
+    half = np.asarray(stylized(plain, Region(fitted(), weight=0.5)).picture).astype(int)
+    assert np.abs(half - (alone + np.asarray(CONTENT.image)) / 2).max() <= 1
 
 
 def test_a_gray_style_makes_its_region_gray_and_no_other() -> None:

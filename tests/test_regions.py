@@ -217,3 +217,100 @@ def test_fastsam_masks_become_one_of_the_pictures_size(monkeypatch: pytest.Monke
     Stand.masks = torch.zeros(0, 60, 80)
     with pytest.raises(SettingError, match="found nothing in the box"):
         parse_query("fastsam:box:1,1,9,9")(picture)
+
+
+def test_neighbours_with_soft_edges_leave_no_seam_and_soft_edges_act_once() -> None:
+    left = np.zeros((32, 32), np.float32)
+    left[:, :16] = 1
+    pair = Placement((Region(STYLE), Region(STYLE)), (left, 1 - left), feather=6)
+    assert np.allclose(pair.union(), 1, atol=1e-6) and 0.4 < pair.covers()[0][0, 15] < 0.6
+    alone = Placement((Region(STYLE, weight=0.5),), (left,), feather=6)
+    assert alone.union()[0, 0] == pytest.approx(0.5) and 0.1 < alone.union()[0, 16] < 0.4
+    # On the latents the style is alone wherever it shows at all.
+    shares, reached = alone.shares((4, 4)), alone.reached((4, 4))
+    assert torch.equal(shares[0], reached[0]) and set(reached.unique().tolist()) == {0.0, 1.0}
+    assert torch.allclose(pair.shares((4, 4)).sum(0), torch.ones(1, 4, 4), atol=1e-5)
+    gray = placed([left * np.float32(0.5)])
+    assert gray.union().max() == 0.5 and torch.equal(gray.shares((2, 2))[0, 0, 0], torch.tensor([1.0, 0.0]))
+    assert np.array_equal(gray.parts()[0], left)
+
+
+def test_masks_reach_the_latents_by_one_area_average() -> None:
+    mask = np.zeros((48, 48), np.float32)
+    mask[:, :20] = 1
+    shares = placed([np.ones_like(mask), mask]).shares((6, 6))
+    assert torch.allclose(shares[1, 0, 0], torch.tensor([1, 1, 0.5, 0, 0, 0])) and torch.allclose(
+        shares.sum(0), torch.ones(1, 6, 6)
+    )
+
+
+def test_a_manifest_names_spans_hashes_and_no_folder_of_the_user(tmp_path: Path) -> None:
+    picture = Picture.of(scene()[0], "scene")
+    Image.new("L", (8, 8), 255).save(tmp_path / "cup.png")
+    style = Style("dusk", "diffstyler", "tiny", "", {}, {"sha256": "abc"})
+    other = Style("dawn", "diffstyler", "tiny", "", {"x": torch.ones(1)}, {"sha256": "def"})
+    regions = [
+        Region(style, parse_query(str(tmp_path / "cup.png")), 0.5, Span(0, 0.5)),
+        Region(other, parse_query("not:point:70,60;not:5,5")),
+    ]
+    first, second = Placement.of(regions, picture).description()
+    assert (first["where"], first["weight"], first["span"]) == ("cup.png", 0.5, [0, 0.5])
+    assert second["where"] == "not:point:70,60;not:5,5" and second["span"] == [0, 1]
+    assert [each["style_sha256"] for each in (first, second)] == ["abc", "def"]
+    assert second["style_identity"] == other.identity != first["style_identity"]
+    assert first["mask_sha256"] != second["mask_sha256"] and str(tmp_path) not in str(first)
+    for text in ("box:1,2,30,40", "sam2:point:1,2;3,4;not:5,6", "polygon:1,1;2,2;3.5,1", "segment:1,2", "text:a deer"):
+        assert str(parse_query(text)) == text and parse_query(str(parse_query(text))) == parse_query(text)
+
+
+def test_points_that_are_not_in_it_and_everything_else() -> None:
+    image, truth = scene()
+    picture = Picture.of(image, "scene")
+    assert overlap(parse_query("not:point:70,60;90,50")(picture), ~truth) > 0.95
+    # The meadow goes on beyond the picture; the disc lies in its middle.
+    for query in ("point:20,20;140,100", "point:20,20;not:80,60"):
+        assert overlap(parse_query(query)(picture), ~truth) > 0.95
+    for wrong in ("point:not:1,2", "not:", "not:nowhere.png", "point:5,5;not:a"):
+        with pytest.raises(SettingError):
+            parse_query(wrong)
+    with pytest.raises(SettingError, match="point 200,3 does not lie"):
+        parse_query("point:5,5;not:200,3")(picture)
+
+
+@pytest.mark.skipif(not MASKED.is_dir(), reason=f"the pictures in {MASKED} are not here")
+@pytest.mark.parametrize(
+    "query",
+    [
+        "point:450,450;60,250",  # grass and the sandy path: the published mask has both
+        "point:60,400;450,100",
+        "point:40,440;480,130;not:280,180",
+        "not:box:39,22,472,499",
+        "not:point:130,180;330,220",
+    ],
+)
+def test_the_papers_grass_from_two_points_or_as_all_but_the_deer(query: str) -> None:
+    truth = np.asarray(open_picture(MASKED / "deer1_grass.png").image.convert("L")) > 127
+    assert overlap(parse_query(query)(open_picture(MASKED / "deer1.jpg")), truth) >= 0.8
+
+
+def test_a_text_without_weights_offers_what_works_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    from velatura.regions import clipseg
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError
+
+    clipseg._clipseg.cache_clear()
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    with pytest.raises(ModelError, match=r"box:x0,y0,x1,y1, point:x,y;not:x,y, .*segment:NUMBER .*--everything"):
+        parse_query("text:deer")(Picture.of(scene()[0], "scene"))
+
+
+def test_a_regions_style_with_weight_and_span_is_read() -> None:
+    from velatura.app.options import parse_region_style, parse_regions
+
+    assert parse_region_style("dusk*0.5@0-0.5") == ("dusk", 0.5, Span(0, 0.5))
+    assert parse_region_style("dusk@0.5-1") == ("dusk", 1.0, Span(0.5, 1))
+    assert parse_region_style("2*dusk") == ("2*dusk", 1.0, Span()) and parse_region_style("a*0.2") == ("a", 0.2, Span())
+    for wrong in ("dusk*1.5", "dusk*nan", "dusk@0.5-0.2"):
+        with pytest.raises(SettingError, match="of a region must"):
+            parse_regions([f"box:1,1,2,2={wrong}"], "diffstyler")

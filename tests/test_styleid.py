@@ -25,6 +25,7 @@ from velatura.models.loading.load import load_backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.regions import Region, parse_query
 from velatura.registry import method_class
+from velatura.span import Span
 from velatura.style import Style
 
 QUICK = StyleID(steps=5, size=64)
@@ -118,6 +119,15 @@ def test_a_region_leaves_the_rest_the_contents_bytes_and_two_styles_keep_their_s
     assert not np.array_equal(both[:, :38], content[:, :38])
     nothing = Region(style(), parse_query("polygon:0,0;1,0;1,1;0,1"), weight=0.0)
     assert np.array_equal(array(run(QUICK, nothing)), content)
+
+
+def test_a_span_that_ends_keeps_what_it_made_and_the_weight_acts_once() -> None:
+    whole = array(run(QUICK))
+    still = array(run(dataclasses.replace(QUICK, strength=0.0)))
+    early = array(run(QUICK, Region(style(), span=Span(0.0, 0.4))))
+    assert np.abs(early - still).mean() > 0.3 * np.abs(whole - still).mean()
+    half = array(run(QUICK, Region(style(), weight=0.5)))
+    assert np.abs(half - (whole + array(CONTENT.image)) / 2).max() <= 1
 
 
 def test_the_cost_is_three_samples_a_step_whether_or_not_the_inversions_are_kept() -> None:

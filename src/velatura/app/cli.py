@@ -16,7 +16,7 @@ from velatura.app import mask_command, models_commands, styles_commands, train_c
 from velatura.app.command import with_options
 from velatura.app.failures import Program, outlive_readers, told
 from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Preset, Settings, parse_settings
-from velatura.app.terminal import TerminalProgress, say
+from velatura.app.terminal import TerminalProgress, console, say
 from velatura.errors import SettingError
 from velatura.registry import check_name, method_class
 
@@ -97,10 +97,16 @@ class StylizeOptions:
         typer.Option(help="Working length of the short side in pixels.", show_default="the photo's within limits"),
     ] = None
     strength: Annotated[
-        str | None, typer.Option(help="0 (the photo itself) to 1; several: 0.2,0.4.", show_default="method's")
+        str | None,
+        typer.Option(
+            help="How far from the photo: 0 is the photo itself, 1 forgets it; several as 0.2,0.4.",
+            show_default="method's",
+        ),
     ] = None
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="method's")] = None
-    seed: Annotated[int, typer.Option(help="Same seed, same picture.")] = 0
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps: more take longer and are finer.", show_default="method's")
+    ] = None
+    seed: Annotated[int, typer.Option(help="The seed of everything random: the same seed gives the same picture.")] = 0
     loss: LossWeights = None
     setting: Settings = None
     layout: Annotated[
@@ -124,6 +130,12 @@ class StylizeOptions:
     dtype: Dtype = "auto"
 
 
+def announce(model: str) -> None:
+    """Say what is being loaded, which takes some seconds, where somebody watches."""
+    if console.is_terminal:
+        say(f"Loading the model {model} …")
+
+
 @app.command()
 @with_options(StylizeOptions)
 def stylize(options: StylizeOptions) -> None:
@@ -133,6 +145,7 @@ def stylize(options: StylizeOptions) -> None:
     or 2 if none could be done.
     """
     check_name(options.method)
+    announce(options.model)
     from velatura.app.files import find_contents
     from velatura.app.options import parse_regions, parse_strengths, parse_styles
     from velatura.app.sweep import Sweep, Where
@@ -202,6 +215,8 @@ class FitOptions:
 @with_options(FitOptions)
 def fit(options: FitOptions) -> None:
     """Fit a style to a picture and keep it under a name."""
+    check_name(options.method)
+    announce(options.model)
     from velatura.app.studio import Studio
     from velatura.errors import StyleError
     from velatura.picture import open_picture

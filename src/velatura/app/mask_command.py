@@ -17,26 +17,44 @@ MOST_GROWTH, MOST_FEATHER = 256, 1000  # pixels
 class MaskOptions:
     """Arguments and options of ``velatura mask``."""
 
-    content: Annotated[Path, typer.Argument(help="A photo.", show_default=False)]
-    text: Annotated[list[str] | None, typer.Option(help="What it is called.", show_default=False)] = None
+    content: Annotated[Path, typer.Argument(help="The photo to cut something out of.", show_default=False)]
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Words for the thing, as 'the dog'; needs a downloaded model.", show_default=False),
+    ] = None
     point: Annotated[
-        list[str] | None, typer.Option(help="x,y of a point on it; repeat for more points.", show_default=False)
+        list[str] | None, typer.Option(help="A point on the thing, x,y in pixels; repeatable.", show_default=False)
     ] = None
     not_point: Annotated[
-        list[str] | None, typer.Option(help="x,y of a point that is not on it; repeatable.", show_default=False)
+        list[str] | None, typer.Option(help="A point beside the thing, x,y in pixels; repeatable.", show_default=False)
     ] = None
-    box: Annotated[list[str] | None, typer.Option(help="x0,y0,x1,y1 around it.", show_default=False)] = None
-    polygon: Annotated[list[str] | None, typer.Option(help="x,y;x,y;x,y of its corners.", show_default=False)] = None
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="A box around the thing: left, top, right, bottom in pixels.", show_default=False),
+    ] = None
+    polygon: Annotated[
+        list[str] | None,
+        typer.Option(help="The corners of an area, x,y;x,y;x,y in pixels; taken as it is.", show_default=False),
+    ] = None
     segment: Annotated[
-        list[int] | None, typer.Option(help="Its number in the picture of --everything.", show_default=False)
+        list[int] | None,
+        typer.Option(
+            help="A segment's number in the picture that --everything writes; repeatable.", show_default=False
+        ),
     ] = None
-    picture: Annotated[list[Path] | None, typer.Option(help="A mask picture.", show_default=False)] = None
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(help="A mask picture, white where the thing is; repeatable.", show_default=False),
+    ] = None
     without: Annotated[
-        list[str] | None, typer.Option(help="Leave this out: box:…, point:…, text:… or a mask.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Something to leave out: box:…, point:…, text:… or a mask picture; repeatable.", show_default=False
+        ),
     ] = None
-    grow: Annotated[int, typer.Option(help="Grow by pixels; negative shrinks.")] = 0
-    feather: Annotated[float, typer.Option(help="Soften the edge over pixels.")] = 0.0
-    invert: Annotated[bool, typer.Option("--invert", help="Everything but it.")] = False
+    grow: Annotated[int, typer.Option(help="Make the mask larger by so many pixels all around; negative: smaller.")] = 0
+    feather: Annotated[float, typer.Option(help="Soften the mask's edge over so many pixels.")] = 0.0
+    invert: Annotated[bool, typer.Option("--invert", help="Take everything but the thing.")] = False
     cutter: Annotated[
         str, typer.Option(help="sam2 or fastsam, for boxes and points; fastsam also for text.", show_default="neither")
     ] = ""

@@ -17,21 +17,30 @@ from velatura.span import WHOLE_RUN, Span
 MethodName = Annotated[
     str, typer.Option(help=f"The method: {', '.join(METHODS)}; as it was published: {', '.join(REPRODUCTIONS)}.")
 ]
-Model = Annotated[str, typer.Option(help="house, sd14, sd15, sd21, sdxl, a folder, a file, or a hub id.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="The model: house (in the package), another name of 'velatura models', a folder, a file or a hub id."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="The networks' number format: auto, fp32, bf16 or fp16.")]
 Preset = Annotated[
     str, typer.Option(help="Named settings of the method, such as guided's poster.", show_default="its own")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting of the method, NAME=VALUE; repeatable.", show_default=False),
+    typer.Option(
+        "--set",
+        help="A setting of the method, as steps=30; 'velatura settings METHOD' lists them; repeatable.",
+        show_default=False,
+    ),
 ]
 LossWeights = Annotated[
     list[str] | None,
     typer.Option(
         "--loss",
-        help="A loss's weight, NAME=NUMBER, in part of the run NAME=NUMBER@FROM-TO; repeatable.",
+        help="The weight of a loss, as texture=2, or texture=2@0-0.5 for the first half of the steps; repeatable.",
         show_default=False,
     ),
 ]

@@ -80,9 +80,12 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     format: Annotated[
         str,
-        typer.Option(help="style; for diffusers: textual-inversion, lora."),
+        typer.Option(help="style (for velatura), textual-inversion or lora (for diffusers and others)."),
     ] = "style",
-    token: Annotated[str, typer.Option(help="The word to use in prompts.", show_default="<NAME>")] = "",
+    token: Annotated[
+        str,
+        typer.Option(help="The word for the style in prompts, in the textual-inversion format.", show_default="<NAME>"),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a style to a file: in this program's format, or for diffusers."""
