@@ -245,7 +245,8 @@ def test_words_and_losses_obey_the_spans_of_regions() -> None:
         ]
         assert all(np.abs(one - pictures[0]).max() > 0 for one in pictures[1:])
     same = [Region(fitted(), span=span) for span in (Span(0, 0.5), Span(0.5, 1))]
-    assert np.abs(np.asarray(stylized(plain, *same).picture).astype(int) - alone).max() <= 1
+    # The second region's losses draw their own projections.
+    assert np.abs(np.asarray(stylized(plain, *same).picture).astype(int) - alone).max() <= 3
     half = np.asarray(stylized(plain, Region(fitted(), weight=0.5)).picture).astype(int)
     assert np.abs(half - (alone + np.asarray(CONTENT.image)) / 2).max() <= 1
 

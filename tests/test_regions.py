@@ -227,7 +227,7 @@ def test_neighbours_with_soft_edges_leave_no_seam_and_soft_edges_act_once() -> N
     alone = Placement((Region(STYLE, weight=0.5),), (left,), feather=6)
     assert alone.union()[0, 0] == pytest.approx(0.5) and 0.1 < alone.union()[0, 16] < 0.4
     # On the latents the style is alone wherever it shows at all.
-    shares, reached = alone.shares((4, 4)), alone.reached((4, 4))
+    shares, reached = alone.shares((8, 8)), alone.reached((8, 8))
     assert torch.equal(shares[0], reached[0]) and set(reached.unique().tolist()) == {0.0, 1.0}
     assert torch.allclose(pair.shares((4, 4)).sum(0), torch.ones(1, 4, 4), atol=1e-5)
     gray = placed([left * np.float32(0.5)])
