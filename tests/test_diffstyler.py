@@ -458,6 +458,9 @@ def test_a_model_without_a_text_encoder_is_refused() -> None:
 
 def test_the_published_settings_of_the_reproduction() -> None:
     original = DiffStylerOriginal()
+    for region in (Region(fitted(), weight=0.5), Region(fitted(), span=Span(0, 0.5))):
+        with pytest.raises(SettingError, match="no weights or spans of regions"):
+            original.stylize([CONTENT], [region], RunContext(tiny_house()))
     assert (original.steps, original.guidance_scale, original.fit_rate) == (50, 10.5, 2e-4)
     assert original.working_size((80, 64), tiny_house()) == (512, 512)
     placement = original.place([Region(fitted(), where(HALF))], CONTENT)

@@ -20,6 +20,7 @@ from torch import Tensor
 from velatura.diffusion.attention_control import Change, changed
 from velatura.diffusion.guidance import conditional, guided_noise
 from velatura.diffusion.inversion import Trajectory, invert
+from velatura.errors import SettingError
 from velatura.methods.base import Method, RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import PUBLISHED_RATE, STYLE_METHOD, FitSettings, fit_lora
@@ -44,6 +45,7 @@ from velatura.progress import Progress
 from velatura.regions import Placement, Region
 from velatura.regions.masks import Mask, image_of_mask
 from velatura.regions.query import PictureQuery
+from velatura.span import WHOLE_RUN
 from velatura.style import Style
 
 PUBLISHED_SIZE = 512  # pixels of each side
@@ -243,6 +245,8 @@ class DiffStylerOriginal(FitSettings, Method):
 
     def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
         super()._check_regions(regions, backbone)
+        if any(region.weight != 1 or region.span != WHOLE_RUN for region in regions):
+            raise SettingError("The published program knows no weights or spans of regions: use --method diffstyler.")
         check_loras(regions, backbone)
 
     @torch.no_grad()
