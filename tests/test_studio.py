@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import velatura
 from tests.conftest import smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura import Studio
@@ -69,6 +70,11 @@ def test_every_kind_of_picture_is_the_same_picture(tmp_path: Path) -> None:
         (torch.zeros(2, 3, 4, 4), r"tensor of shape \(2, 3, 4, 4\)"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8 is no picture"),
         (torch.full((3, 4, 4), torch.inf), "not finite"),
+        (np.full((4, 4, 3), 200.0), r"reach from 200 to 200, but floats must lie in \[0, 1\]"),
+        (torch.full((3, 4, 4), 2.0), r"floats must lie in \[-1, 1\]"),
+        (np.zeros((0, 0, 3), np.uint8), "is empty"),
+        (torch.zeros(3, 0, 0), "is empty"),
+        (Image.new("RGB", (0, 5)), "is empty"),
         (b"no picture", "not a picture that can be read"),
         ("file:///etc/passwd", "There is no file"),
     ],
@@ -123,6 +129,27 @@ def test_a_pipeline_and_a_method_object_serve_as_model_and_method(studio: Studio
     assert np.array_equal(np.asarray(shown), np.asarray(result.picture))
 
 
+def test_saving_keeps_what_is_there_unless_forced(studio: Studio, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    smooth_image(64, 64, 1).save(photo)
+    original = photo.read_bytes()
+    result = studio.stylize(photo, smooth_image(64, 64, 2), method=QUICK)
+    assert [result.save(photo).name for _ in range(2)] == ["photo-1.png", "photo-2.png"]
+    assert photo.read_bytes() == original
+    assert result.save(tmp_path / "other.png", sidecar=True).name == "other.png"
+    (tmp_path / "other.png").unlink()
+    assert result.save(tmp_path / "other.png", sidecar=True).name == "other-1.png"
+    assert result.save(photo, force=True) == photo
+    assert photo.read_bytes() != original
+
+
+def test_a_list_gives_a_list(studio: Studio) -> None:
+    contents: list[pictures.PictureLike] = [smooth_image(64, 64, 1), smooth_pixels(64, 80, 3)]
+    results = studio.stylize(contents, smooth_image(64, 64, 2), method=QUICK)
+    assert [result.picture.size for result in results] == [(64, 64), (80, 64)]
+    assert results[0].manifest["versions"]["velatura"] == velatura.__version__
+
+
 def test_a_mask_in_memory_leaves_the_rest_as_it_is(studio: Studio) -> None:
     content = smooth_image(64, 64, 1)
     mask = Image.new("L", (64, 64))
@@ -131,6 +158,8 @@ def test_a_mask_in_memory_leaves_the_rest_as_it_is(studio: Studio) -> None:
     ours, theirs = np.asarray(result.picture), np.asarray(content)
     assert np.array_equal(ours[:, 40:], theirs[:, 40:])
     assert not np.array_equal(ours[:, :24], theirs[:, :24])
+    with pytest.raises(StoppedError):
+        studio.stylize_regions(content, [(mask, smooth_image(64, 64, 2))], method=QUICK, on_step=lambda *_: False)
 
 
 def test_previews_are_shown_and_false_stops_the_run(studio: Studio) -> None:

@@ -77,3 +77,13 @@ def test_bars_fit_eighty_columns_and_show_losses_when_asked(monkeypatch: pytest.
     assert "/3" in quiet
     assert "loss" not in quiet
     assert "loss" in verbose
+
+
+@pytest.mark.parametrize(
+    ("styles", "sentence"),
+    [(("a.png", "a.png"), "a.png is named twice: name it once."), (("a.png=0.5", "b.png"), "b.png has no weight")],
+)
+def test_styles_named_twice_or_half_weighted_are_refused(styles: tuple[str, str], sentence: str) -> None:
+    result = run(app, ["stylize", "x.png", "-s", styles[0], "-s", styles[1], "-o", "out"])
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())

@@ -61,7 +61,7 @@ class MaskOptions:
     everything: Annotated[
         bool, typer.Option("--everything", help="Write a picture of all segments and their numbers instead.")
     ] = False
-    out: Annotated[Path, typer.Option(help="The mask to write, white where it is.")] = Path("mask.png")
+    out: Annotated[Path, typer.Option("--out", "-o", help="The mask to write, white where it is.")] = Path("mask.png")
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False
 
     def queries(self) -> list[str]:

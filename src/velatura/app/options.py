@@ -150,17 +150,20 @@ def parse_styles(entries: list[str], regions: list[tuple[str, str]]) -> list[dic
     if bool(entries) == bool(regions):
         raise SettingError("Say --style NAME for the whole picture, or --region WHERE=STYLE, and not both.")
     styles: dict[str | Path, float] = {}
-    weighted = False
+    weighted: list[str] = []
     for entry in entries:
         name, equals, weight = entry.rpartition("=")
         try:
             chosen, share = (name, float(weight)) if equals and name else (entry, 1.0)
-            weighted |= chosen != entry
+            weighted += [entry] if chosen != entry else []
         except ValueError:
             chosen, share = entry, 1.0
         if chosen in styles:
-            raise SettingError(f"The style {chosen} is named twice: give it one --style {chosen}=WEIGHT.")
+            raise SettingError(f"The style {chosen} is named twice: name it once.")
         styles[chosen] = share
+    if weighted and len(weighted) < len(entries):
+        bare = next(entry for entry in entries if entry not in weighted)
+        raise SettingError(f"The style {bare} has no weight, and others have: give it one, as --style {bare}=1.")
     return [styles] if weighted else [{style: 1.0} for style in styles]
 
 

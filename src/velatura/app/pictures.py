@@ -18,6 +18,7 @@ from velatura.picture.reading import MAX_BYTES, picture_of_bytes
 
 PictureLike = str | Path | bytes | Picture | Image.Image | np.ndarray[Any, Any] | Tensor
 
+TOLERANCE = 0.01  # by which floats may overshoot their range: resampling does that
 TIMEOUT = 30.0  # seconds without an answer until a server is given up
 URL_SCHEMES = ("http", "https")
 
@@ -28,6 +29,8 @@ def as_picture(source: PictureLike) -> Picture:
     A path or http(s) URL; the bytes of a file; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4) of bytes or of
     floats in [0, 1]; a tensor (3, H, W) or (1, 3, H, W) in [-1, 1]. Raises PictureError for anything else.
     """
+    if isinstance(source, Image.Image | np.ndarray | Tensor) and 0 in _sides(source):
+        raise PictureError("The picture is empty: one of its sides has no pixels.")
     if isinstance(source, Picture):
         return source
     if isinstance(source, bytes):
@@ -42,7 +45,23 @@ def as_picture(source: PictureLike) -> Picture:
         return _of_url(source)
     if isinstance(source, str | Path):
         return open_picture(source)
-    raise PictureError(f"A {type(source).__name__} is no picture: give a path, a PIL image, an array or a tensor.")
+    raise PictureError(
+        f"A {type(source).__name__} is no picture: give a path, a URL, bytes, a PIL image, an array or a "
+        "tensor, or a list of them to stylize."
+    )
+
+
+def _sides(source: Image.Image | np.ndarray[Any, Any] | Tensor) -> tuple[int, ...]:
+    return source.size if isinstance(source, Image.Image) else tuple(source.shape)
+
+
+def _check_range(low: float, high: float, least: float) -> None:
+    """Raise PictureError for numbers outside [``least``, 1], give or take a hundredth."""
+    if low < least - TOLERANCE or high > 1 + TOLERANCE:
+        raise PictureError(
+            f"The picture's numbers reach from {low:.3g} to {high:.3g}, but floats must lie in [{least:g}, 1]: scale "
+            "them first, or give bytes."
+        )
 
 
 def _of_url(url: str) -> Picture:
@@ -65,6 +84,7 @@ def _image_of_tensor(tensor: Tensor) -> Image.Image:
         )
     if not bool(pixels.isfinite().all()):
         raise PictureError("The tensor holds numbers that are not finite: no picture can be made of it.")
+    _check_range(float(pixels.min()), float(pixels.max()), -1)
     return pixels_to_image(pixels)
 
 
@@ -79,4 +99,5 @@ def _image_of_array(array: np.ndarray[Any, Any]) -> Image.Image:
         return Image.fromarray(array)
     if not np.isfinite(array).all():
         raise PictureError("The array holds numbers that are not finite: no picture can be made of it.")
+    _check_range(float(array.min()), float(array.max()), 0)
     return Image.fromarray((array.clip(0, 1) * 255).round().astype(np.uint8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from PIL import Image
@@ -114,6 +114,7 @@ class Studio:
         key = (method.style_method, picture.digest, repr(dict(method.fit_settings)))
         return self.cache.get_or_compute(key, lambda: self._fit(picture, picture.name, method))
 
+    @overload
     def stylize(
         self,
         content: PictureLike,
@@ -122,14 +123,37 @@ class Studio:
         method: str | Method = "guided",
         on_step: OnStep | None = None,
         **settings: Any,
-    ) -> Stylization:
+    ) -> Stylization: ...
+
+    @overload
+    def stylize(
+        self,
+        content: list[PictureLike],
+        style: StyleChoice,
+        seed: int = 0,
+        method: str | Method = "guided",
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> list[Stylization]: ...
+
+    def stylize(
+        self,
+        content: PictureLike | list[PictureLike],
+        style: StyleChoice,
+        seed: int = 0,
+        method: str | Method = "guided",
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> Stylization | list[Stylization]:
         """Put a style on a content: any picture (see ``as_picture``), a style's name, a Style, or several with weights.
 
         ``method`` is a name in ``velatura.registry`` with ``settings``, its class's fields, or an object of that class,
         as ``Guided(strength=0.4)``. ``on_step`` is called with each denoising step's number and decoded estimate; it
         returns False to stop, which raises StoppedError. The same seed, settings and machine give the same picture.
-        Raises a VelaturaError for what the user can put right.
+        A list of contents gives a list of results. Raises a VelaturaError for what the user can put right.
         """
+        if isinstance(content, list):
+            return self.stylize_all(content, style, seed, method, on_step, **settings)
         return self.stylize_all([content], style, seed, method, on_step, **settings)[0]
 
     def stylize_all(
@@ -156,14 +180,15 @@ class Studio:
         regions: Sequence[tuple[str | Path | Image.Image | Query, OneStyle]],
         seed: int = 0,
         method: str | Method = "diffstyler",
+        on_step: OnStep | None = None,
         **settings: Any,
     ) -> Stylization:
         """Put styles where queries say: pairs of a query and a style.
 
         A query is a mask picture's path, "box:x0,y0,x1,y1", "point:x,y", "text:words" or what else ``parse_query``
         reads; the style "NAME*0.5@0-0.3" acts in the first 30 % of the run only, and half of the result is laid over
-        the content. Later regions lie over earlier ones; outside all of them the content is kept. Raises SettingError
-        without any region.
+        the content. Later regions lie over earlier ones; outside all of them the content is kept. ``on_step`` is as in
+        ``stylize``. Raises SettingError without any region.
         """
         check_seed(seed)
         configuration = configured(method, settings)
@@ -175,7 +200,7 @@ class Studio:
             Region(self.style(style, configuration), query, weight, span)
             for query, (style, weight, span) in zip(queries, named, strict=True)
         ]
-        return configuration.stylize([as_picture(content)], chosen, self.context(seed))[0]
+        return configuration.stylize([as_picture(content)], chosen, self.context(seed, on_step))[0]
 
 
 def as_query(where: str | Path | Image.Image | Query) -> Query:

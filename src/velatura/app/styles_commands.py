@@ -77,7 +77,7 @@ def remove(name: Name) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)],
     format: Annotated[
         str,
         typer.Option(help="style (for velatura), textual-inversion or lora (for diffusers and others)."),

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from velatura.app.terminal import say
 from velatura.errors import TargetError
-from velatura.picture.writing import sidecar_path
+from velatura.picture.writing import numbered, sidecar_path
 from velatura.regions.query import NOT
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096  # bytes, where the system does not say
@@ -39,11 +39,7 @@ class Target:
         """The same with ``number`` in its names; 0 is the target itself."""
         if number == 0:
             return self
-        return replace(self, file=_numbered(self.file, number), edges=self.edges and _numbered(self.edges, number))
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+        return replace(self, file=numbered(self.file, number), edges=self.edges and numbered(self.edges, number))
 
 
 def _key(path: Path) -> str:

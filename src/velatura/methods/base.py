@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from PIL import Image
 from torch import Tensor
 
+from velatura import __version__
 from velatura.errors import ModelError, SettingError
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
@@ -22,8 +24,11 @@ from velatura.methods.validation import check_settings
 from velatura.models.backbone import Backbone
 from velatura.models.recommended import RecommendedSettings
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size, save_picture
+from velatura.picture.writing import free_path
 from velatura.regions import Placement, Region
 from velatura.style import Style
+
+log = logging.getLogger("velatura")
 
 Size = tuple[int, int]
 Setting = TypeVar("Setting", bound=float | str)
@@ -45,12 +50,16 @@ class Stylization:
     scores: Mapping[str, float] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
-    def save(self, path: str | Path, sidecar: bool = False) -> Path:
+    def save(self, path: str | Path, sidecar: bool = False, force: bool = False) -> Path:
         """Write the picture with its manifest inside, and beside it with ``sidecar``; the ending gives the format.
 
-        A file of that name is replaced. Raises PictureError for an unknown ending or a place that cannot be written.
+        Returns where it is: an existing file is kept, and the picture gets the next free number, unless ``force``
+        replaces it. Raises PictureError for an unknown ending or a place that cannot be written.
         """
-        return save_picture(self.picture, path, self.manifest, self.alpha, sidecar)
+        target = Path(path) if force else free_path(Path(path))
+        if target != Path(path):
+            log.warning("%s exists: the picture goes to %s (force=True replaces it).", path, target)
+        return save_picture(self.picture, target, self.manifest, self.alpha, sidecar)
 
     def _repr_png_(self) -> bytes:
         """The picture as a notebook shows it."""
@@ -262,4 +271,7 @@ def require(backbone: Backbone, capability: type[Any], method: str, what: str) -
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide about the numbers, for manifests and cards."""
-    return {name: metadata.version(name) for name in ("velatura", "torch", "diffusers", "transformers")}
+    return {
+        "velatura": __version__,
+        **{name: metadata.version(name) for name in ("torch", "diffusers", "transformers")},
+    }

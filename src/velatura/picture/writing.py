@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,17 @@ def replacing(path: Path) -> Iterator[Path]:
             yield unfinished
     except OSError as error:
         raise PictureError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from None
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The path with a number before its ending: photo.png and 1 give photo-1.png."""
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def free_path(path: Path) -> Path:
+    """``path``, or with the next free number where it, or the manifest beside it, exists."""
+    candidates = (path if number == 0 else numbered(path, number) for number in count())
+    return next(each for each in candidates if not any(os.path.lexists(file) for file in (each, f"{each}.json")))
 
 
 def picture_format(path: Path) -> str:
