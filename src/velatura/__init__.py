@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from velatura.version import __version__
+
 if TYPE_CHECKING:
     from velatura.app.studio import Studio
 
-__version__ = "0.2.0"
 __all__ = ["Studio", "__version__"]
 
 

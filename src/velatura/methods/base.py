@@ -15,7 +15,6 @@ from typing import Any, ClassVar, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from velatura import __version__
 from velatura.errors import ModelError, SettingError
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
@@ -27,6 +26,7 @@ from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_siz
 from velatura.picture.writing import free_path
 from velatura.regions import Placement, Region
 from velatura.style import Style
+from velatura.version import __version__
 
 log = logging.getLogger("velatura")
 
