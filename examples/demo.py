@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from paint_style import paint
 from PIL import Image
 from skimage import data
 
 from velatura import Studio
 from velatura.app.terminal import TerminalProgress
+from velatura.evaluation.painted_styles import whirls
 from velatura.picture import save_picture
 
 FOLDER = Path("demo")
@@ -20,7 +20,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     photo, style = FOLDER / "photo.png", FOLDER / "style.png"
     Image.fromarray(data.chelsea()).save(photo)
-    paint().save(style)
+    whirls().save(style)
     started = time.monotonic()
     studio = Studio("house", device="cpu", library_folder=FOLDER / "styles", progress=TerminalProgress())
     result = studio.stylize(photo, style=style, seed=0)

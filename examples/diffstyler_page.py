@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from paint_style import paint
 from PIL import Image
 from skimage import data
 
 from velatura import Studio
 from velatura.app.terminal import TerminalProgress
+from velatura.evaluation.painted_styles import whirls
 from velatura.picture import Picture, image_to_pixels
 from velatura.regions import parse_query
 from velatura.training.check import grid
@@ -35,7 +35,7 @@ def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures/diffstyler.jpg")
     studio = Studio("house", device="cpu", progress=TerminalProgress())
     photo = Picture.of(Image.fromarray(data.coffee()), "coffee")
-    night, dawn = paint(), hue_turned(paint(), 110)
+    night, dawn = whirls(), hue_turned(whirls(), 110)
     first, second = (
         studio.fit(Picture.of(image, name), name, "diffstyler") for image, name in ((night, "night"), (dawn, "dawn"))
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from paint_style import paint
 from PIL import Image
 from skimage import data
 
 from velatura import Studio
 from velatura.app.terminal import TerminalProgress
+from velatura.evaluation.painted_styles import whirls
 from velatura.picture import Picture, image_to_pixels
 from velatura.registry import preset_settings
 from velatura.training.check import grid
@@ -36,7 +36,7 @@ RUNS: tuple[dict[str, Any], ...] = (
 def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures/guided.jpg")
     studio = Studio("house", device="cpu", progress=TerminalProgress())
-    style = Picture.of(paint(), "whirls")
+    style = Picture.of(whirls(), "whirls")
     fitted = studio.fit(style, method="guided")
     content = Picture.of(Image.fromarray(data.coffee()), "coffee")
     shown = [content.image, style.image]

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import torch
-from paint_style import paint
 from PIL import Image
 from skimage import data
 
 from velatura import Studio
 from velatura.app.terminal import TerminalProgress
+from velatura.evaluation.painted_styles import whirls
 from velatura.picture import Picture, image_to_pixels
 from velatura.training.check import grid
 
@@ -25,7 +25,7 @@ RUNS = (("inst", 0.4), ("inst", 0.7), ("s2prest", 0.4), ("s2prest", 0.7))
 def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures/s2prest.jpg")
     studio = Studio("house", device="cpu", progress=TerminalProgress())
-    style = Picture.of(paint(), "whirls")
+    style = Picture.of(whirls(), "whirls")
     fitted = studio.fit(style, method="s2prest")
     photos = [Picture.of(Image.fromarray(photo()), photo.__name__) for photo in (data.chelsea, data.coffee)]
     rows = [[photo.image, style.image] for photo in photos]

@@ -14,6 +14,7 @@ from velatura import Studio
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import ddim_denoise, invert
 from velatura.evaluation import colour_distance, edge_f1, gram_distance, psnr
+from velatura.evaluation.painted_styles import whirls
 from velatura.models.house.autoencoder import dct_kernels
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.loading.catalogue import HOUSE_FOLDER
@@ -40,9 +41,7 @@ def photo() -> Image.Image:
 
 @pytest.fixture(scope="module")
 def style() -> Image.Image:
-    import runpy
-
-    return runpy.run_path(str(Path(__file__).parents[1] / "examples" / "paint_style.py"))["paint"]()
+    return whirls()
 
 
 def test_the_weights_fit_into_the_repository() -> None:
