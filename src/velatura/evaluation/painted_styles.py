@@ -40,7 +40,7 @@ def whirls(seed: int = 0) -> Image.Image:
             )
             angle = np.arctan2(flow[1], flow[0]) + rng.normal(0, 0.12)
             palette = _night_palette(y, distance.min(), rng)
-            colour = _varied(palette[rng.integers(len(palette))], rng, 13)
+            colour = _varied(palette[int(rng.integers(len(palette)))], rng, 13)
             _stroke(draw, (x, y), angle, length * rng.uniform(0.6, 1.2), colour, width)
     return picture.filter(ImageFilter.UnsharpMask(2, 60, 0))
 
@@ -81,7 +81,7 @@ def embers(seed: int = 0) -> Image.Image:
     for width, length, count in ((16, 70, 1500), (8, 44, 2600), (3, 26, 1400)):
         for x, y in rng.uniform(0, SIDE, (count, 2)):
             glow = rng.random() < 0.14 / width
-            colour = (214, 120, 44) if glow and width < 16 else EMBER[rng.integers(len(EMBER))]
+            colour = (214, 120, 44) if glow and width < 16 else EMBER[int(rng.integers(len(EMBER)))]
             angle = direction[int(y), int(x)] + rng.normal(0, 0.2)
             _stroke(draw, (x, y), angle, length * rng.uniform(0.5, 1.1), _varied(colour, rng, 7), width)
     return picture.filter(ImageFilter.GaussianBlur(0.6))
@@ -100,7 +100,7 @@ def wash(seed: int = 0) -> Image.Image:
         draw = ImageDraw.Draw(mask)
         draw.polygon(outline, fill=90)
         draw.line([*outline, outline[0]], fill=170, width=2)
-        colour = _varied(WASH[rng.integers(len(WASH) - 1)], rng, 14)
+        colour = _varied(WASH[int(rng.integers(len(WASH) - 1))], rng, 14)
         picture.paste(Image.new("RGB", (SIDE, SIDE), colour), mask=mask.filter(ImageFilter.GaussianBlur(1.2)))
     draw = ImageDraw.Draw(picture)
     _, direction = _hills(rng)
