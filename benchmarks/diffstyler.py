@@ -1,4 +1,4 @@
-"""DiffStyler against its published program: UNet samples, seconds, cache, and metrics of the picture.
+"""DiffStyler against its published program: UNet samples, seconds and memory (pictures: benchmarks/regions.py).
 
 python benchmarks/diffstyler.py CONTENT --style STYLE --mask MASK [--mask MASK …] [--size 128] [--steps 50] [--steps 20]
 Both on the same weights, LoRA and settings, in one run, for K = 1 … as many regions as there are masks (pictures, or
@@ -22,7 +22,7 @@ from PIL import Image
 
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import ddim_denoise, invert
-from velatura.evaluation import colour_distance, edge_f1, gram_distance, lpips_hedvgg, psnr
+from velatura.evaluation import psnr
 from velatura.methods.base import Method, Size
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler import DiffStyler
@@ -32,10 +32,7 @@ from velatura.picture import Picture, image_to_pixels, open_picture
 from velatura.regions import Region, parse_query
 from velatura.reproductions.diffstyler import DiffStylerOriginal, inversion_levels
 
-HEADER = (
-    "| K | | inversion | denoising | samples in all | seconds | edge F1 ↑ | lpips-hedvgg ↓ | Gram ↓ | colour ↓ "
-    "| peak GiB |\n|---|---|---|---|---|---|---|---|---|---|---|"
-)
+HEADER = "| K | | inversion | denoising | samples in all | seconds | peak GiB |\n|---|---|---|---|---|---|---|"
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,9 @@ def show_inversions(backbone: Backbone, pixels: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A square content, the pixels of content and style that results are measured against, and the model."""
+    """A square content and the model."""
 
     content: Picture
-    pixels: torch.Tensor
-    style_pixels: torch.Tensor
     backbone: Backbone
 
     def line(self, name: str, method: Method, regions: Sequence[Region], inversion: int) -> str:
@@ -76,13 +71,9 @@ class Comparison:
         started = time.perf_counter()
         result = method.stylize([self.content], regions, RunContext(self.backbone))[0]
         seconds, samples = time.perf_counter() - started, int(result.scores["unet_evaluations"])
-        made = image_to_pixels(result.picture)
-        found = [edge_f1(made, self.pixels), lpips_hedvgg(made, self.pixels)]
-        found += [gram_distance(made, self.style_pixels), colour_distance(made, self.style_pixels)]
-        numbers = " | ".join(f"{value:.3g}" for value in found)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         counted = f"{inversion} | {samples - inversion} | {samples}"
-        return f"| {len(regions)} | {name} | {counted} | {seconds:.0f} | {numbers} | {peak:.2f} |"
+        return f"| {len(regions)} | {name} | {counted} | {seconds:.0f} | {peak:.2f} |"
 
 
 def main() -> None:
@@ -105,7 +96,7 @@ def main() -> None:
     pixels = image_to_pixels(square.image)
     with torch.no_grad():
         show_inversions(backbone, pixels)
-    comparison = Comparison(square, pixels, image_to_pixels(style_picture.image, size), backbone)
+    comparison = Comparison(square, backbone)
     print(HEADER, flush=True)
     for count in range(1, len(asked.mask) + 1):
         regions = [Region(style, parse_query(mask)) for mask in asked.mask[:count]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,36 +13,53 @@ from torch import Tensor
 
 from velatura.app.files import content_files
 from velatura.evaluation import (
+    clipped_share,
     colour_distance,
     content_leak,
     edge_f1,
+    feature_distance,
+    gradient_agreement,
     gram_distance,
+    invented_edges,
+    lattice_ratio,
+    local_structure,
     lpips_hedvgg,
+    luminance_range,
     magenta_similarity,
     outline_leak,
     psnr,
+    region_sharpness,
     ssim,
 )
 from velatura.models.features.magenta import STYLE_NUMBERS
 from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import Picture, image_to_pixels, open_picture, plan_size
 
-Metric = Callable[[Tensor, Tensor, Tensor], float]  # of result, content and style, (1, 3, h, w) each
+Mask = Tensor | None  # (1, 1, h, w): where it is measured; None: everywhere
+Metric = Callable[[Tensor, Tensor, Tensor, Mask], float]  # of result, content and style, (1, 3, h, w) each
 
 
 def metrics(backbone: HouseBackbone, *names: str) -> dict[str, Metric]:
     """Metrics by ``names``, whose arrow is the better direction; the house model knows the mean style vector."""
     mean = backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
     known: dict[str, Metric] = {
-        "psnr ↑": lambda r, c, s: psnr(r, c),
-        "ssim ↑": lambda r, c, s: ssim(r, c),
-        "edge F1 ↑": lambda r, c, s: edge_f1(r, c),
-        "lpips-hedvgg ↓": lambda r, c, s: lpips_hedvgg(r, c),
-        "Gram ↓": lambda r, c, s: gram_distance(r, s),
-        "Magenta cosine ↑": lambda r, c, s: magenta_similarity(r, s, mean),
-        "colour ↓": lambda r, c, s: colour_distance(r, s),
-        "content leak ↓": content_leak,
-        "outline leak ↓": outline_leak,
+        "psnr ↑": lambda r, c, s, m: psnr(r, c),
+        "ssim ↑": lambda r, c, s, m: ssim(r, c),
+        "edge F1 ↑": lambda r, c, s, m: edge_f1(r, c, mask=m),
+        "gradients ↑": lambda r, c, s, m: gradient_agreement(r, c, m),
+        "structure ↑": lambda r, c, s, m: local_structure(r, c, m),
+        "lpips-hedvgg ↓": lambda r, c, s, m: lpips_hedvgg(r, c, m),
+        "Gram ↓": lambda r, c, s, m: gram_distance(r, s),
+        "deep ↓": lambda r, c, s, m: feature_distance(r, s, m),
+        "Magenta cosine ↑": lambda r, c, s, m: magenta_similarity(r, s, mean),
+        "colour ↓": lambda r, c, s, m: colour_distance(r, s, mask=m),
+        "clipped ↓": lambda r, c, s, m: clipped_share(r, m),
+        "range ↑": lambda r, c, s, m: luminance_range(r, c, s, m),
+        "lattice ↓": lambda r, c, s, m: lattice_ratio(r, c, m),
+        "invented ↓": lambda r, c, s, m: invented_edges(r, c, m),
+        "sharpness": lambda r, c, s, m: 1.0 if m is None else region_sharpness(r, c, m),
+        "content leak ↓": lambda r, c, s, m: content_leak(r, c, s),
+        "outline leak ↓": lambda r, c, s, m: outline_leak(r, c, s),
     }
     return {name: known[name] for name in names}
 
@@ -68,14 +86,15 @@ class Pair:
 
     def measured(self, result: Tensor, chosen: Mapping[str, Metric]) -> Tensor:
         """The ``chosen`` metrics of a result's pixels: (len(chosen),)."""
-        return torch.tensor([metric(result, self.c, self.s) for metric in chosen.values()])
+        return torch.tensor([metric(result, self.c, self.s, None) for metric in chosen.values()])
 
 
 def pairs(contents: Path, styles: Path, count: int, side: int) -> Iterator[Pair]:
-    """Each content of a folder in turn with every third style of another."""
+    """Each content of a folder in turn with every third style of another; none twice while there are others."""
     ours, theirs = content_files([contents]), content_files([styles])
     for index in range(count):
-        yield Pair.of(ours[index % len(ours)], theirs[index * 3 % len(theirs)], side)
+        again = index // math.lcm(len(ours), len(theirs) // math.gcd(3, len(theirs)))  # of the same pair: one style on
+        yield Pair.of(ours[index % len(ours)], theirs[(index * 3 + again) % len(theirs)], side)
 
 
 def table(columns: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:

@@ -12,16 +12,26 @@ from torch.nn import functional as F
 from tests.conftest import smooth_pixels
 from velatura.evaluation import (
     class_overlap,
+    clipped_share,
     colour_distance,
     content_leak,
     edge_f1,
+    feature_distance,
+    gradient_agreement,
     gram_distance,
+    invented_edges,
+    lattice_level,
+    lattice_ratio,
+    local_structure,
     lpips_hedvgg,
+    luminance_range,
     magenta_similarity,
     outline_leak,
     psnr,
+    region_sharpness,
     ssim,
 )
+from velatura.evaluation.places import blur
 from velatura.picture import image_to_pixels
 
 
@@ -96,3 +106,151 @@ def test_leaks_are_nothing_for_the_content_and_much_for_the_style_pasted_in() ->
     assert content_leak(pasted, content, style) > 0.3 and outline_leak(pasted, content, style) > 0.2
     tinted = (content + torch.tensor([0.2, -0.1, -0.1])[:, None, None]).clamp(-1, 1)
     assert abs(content_leak(tinted, content, style)) < 0.1
+
+
+def cat() -> Tensor:
+    return image_to_pixels(Image.fromarray(data.chelsea()).resize((128, 96)))
+
+
+def left_half(pixels: Tensor) -> Tensor:
+    mask = torch.zeros_like(pixels[:1, :1])
+    mask[..., : mask.shape[3] // 2] = 1
+    return mask
+
+
+def noise_like(pixels: Tensor, scale: float) -> Tensor:
+    return scale * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_structure_survives_recolouring_and_not_ruin() -> None:
+    a = cat()
+    recoloured = a[:, [2, 0, 1]] * torch.tensor([0.7, 0.8, 0.6])[:, None, None] + 0.1
+    for metric in (gradient_agreement, local_structure):
+        assert metric(a, a) == pytest.approx(1, abs=1e-4) and metric(-a, a) == pytest.approx(1, abs=1e-4)
+        assert metric(a / 2, a) > 0.95  # a paler picture has all of it
+        assert metric(recoloured, a) > 0.75
+        softened = [metric(blur(a, sigma), a) for sigma in (1.0, 2.0, 4.0)]
+        assert metric(recoloured, a) > softened[2] and softened == sorted(softened, reverse=True)
+        assert metric(a.roll(40, 3), a) < 0.45 and metric(0 * a, a) < 0.1
+
+
+def test_gradients_turn_with_the_picture() -> None:
+    ramp = torch.linspace(-1, 1, 48).expand(1, 3, 48, 48)
+    slanted = ramp + ramp.mT
+    assert gradient_agreement(ramp.mT, ramp) == pytest.approx(-1, abs=0.05)
+    assert gradient_agreement(slanted / 2, ramp) == pytest.approx(0, abs=0.1)  # 45 degrees
+
+
+def test_clipping_and_range_are_counted() -> None:
+    ramp = torch.linspace(-1, 1, 256).expand(1, 3, 8, 256).contiguous()  # every level of 255
+    assert clipped_share(ramp) == pytest.approx(4 / 256)
+    assert clipped_share(2 * ramp) == pytest.approx(0.5, abs=0.02)
+    assert clipped_share(2 * ramp, left_half(ramp).flip(3)) == clipped_share(2 * ramp, left_half(ramp))
+    assert luminance_range(ramp, ramp, ramp) == pytest.approx(1)
+    pale = 0.8 + 0.2 * ramp
+    assert luminance_range(pale, ramp, pale) == pytest.approx(1)  # a pale style asks for no more
+    assert luminance_range(pale, ramp, ramp) < 0.35
+    assert luminance_range(ramp, ramp, ramp, left_half(ramp)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="no pixel"):
+        clipped_share(ramp, 0 * left_half(ramp))
+
+
+def test_a_lattice_is_seen_in_flat_places_and_strokes_are_none() -> None:
+    sky = torch.linspace(-0.2, 0.4, 128)[:, None].expand(1, 3, 128, 128)
+    across = torch.cos(torch.arange(128) * 2 * torch.pi / 8).expand(1, 3, 128, 128)
+    found = lattice_level(sky + 0.1 * across, sky)
+    assert found == pytest.approx(0.05 * 255 / 2**0.5, rel=0.02)  # the deviation of 0.05 cos, in levels
+    assert lattice_level(sky + 0.1 * across.mT, sky) == pytest.approx(found, rel=1e-3)
+    assert lattice_level(sky + 0.1 * across.roll(3, 3), sky) == pytest.approx(found, rel=1e-3)
+    assert lattice_ratio(sky + 0.1 * across, sky) == pytest.approx(found, rel=1e-3)  # the sky's own counts as 1
+    assert lattice_ratio(sky, sky) == 1
+    assert lattice_level(sky + noise_like(sky, 0.05), sky) < 1.5
+    sevens = torch.cos(torch.arange(128) * 2 * torch.pi / 5.3).expand(1, 3, 128, 128)
+    assert lattice_level(sky + 0.1 * sevens, sky) < 0.3 * found
+    busy = sky.clone()
+    busy[..., :64] += noise_like(busy[..., :64], 0.5)
+    assert lattice_level(busy + 0.1 * across * left_half(sky), busy) < 0.4 * found  # it lies where nothing is flat
+    with pytest.raises(ValueError, match="at least 32"):
+        lattice_level(sky[..., :24], sky[..., :24])
+
+
+def test_invented_edges_are_counted_where_the_content_is_flat() -> None:
+    content = torch.zeros(1, 3, 96, 96)
+    content[..., 48:, :] = noise_like(content[..., 48:, :], 0.5)
+    bar = content.clone()
+    bar[..., 10:30, 20:76] = 1
+    assert invented_edges(content, content) == 0
+    assert invented_edges(bar, content) > 0.02
+    busier = content.clone()
+    busier[..., 56:, :] = -content[..., 56:, :]
+    assert invented_edges(busier, content) == 0
+    lower = torch.zeros(1, 1, 96, 96)
+    lower[..., 60:, :] = 1
+    assert invented_edges(bar, content, lower) == 0
+
+
+def test_a_region_is_as_sharp_as_its_surroundings() -> None:
+    a = cat()
+    mask = left_half(a)
+    softened = [region_sharpness(mask * blur(a, sigma) + (1 - mask) * a, a, mask) for sigma in (0.5, 1.0, 2.0)]
+    assert region_sharpness(a, a, mask) == pytest.approx(1)
+    assert softened == sorted(softened, reverse=True) and softened[2] < 0.5
+    assert region_sharpness(a + mask * noise_like(a, 0.2), a, mask) > 1.25
+
+
+def test_masks_leave_the_rest_out() -> None:
+    a = cat()
+    mask = left_half(a)
+    ruined = mask * a + (1 - mask) * 0.2
+    whole = torch.ones_like(mask)
+    assert edge_f1(ruined, a, mask=mask) > 0.9 > edge_f1(ruined, a)
+    assert lpips_hedvgg(ruined, a, mask) < 0.5 * lpips_hedvgg(ruined, a)
+    assert local_structure(ruined, a, mask) > 0.9 > local_structure(ruined, a)
+    assert gradient_agreement(ruined, a, mask) > 0.9 > gradient_agreement(ruined, a)
+    assert colour_distance(ruined, ruined, mask=whole) == 0
+    assert lpips_hedvgg(ruined, a, whole) == pytest.approx(lpips_hedvgg(ruined, a), rel=1e-4)
+
+
+def test_deep_features_are_compared_as_distributions() -> None:
+    a, b = cat(), stripes()
+    assert feature_distance(a, a) == pytest.approx(0, abs=1e-5)
+    assert feature_distance(a.flip(3), a) < 0.5 * feature_distance(b, a)
+    pasted = torch.cat([a, b.expand_as(b)[..., :96, :96]], 3)
+    mask = torch.zeros(1, 1, 96, pasted.shape[3])
+    mask[..., :128] = 1
+    assert feature_distance(pasted, a, mask) < feature_distance(pasted, a)
+
+
+def test_features_are_kept_with_a_picture_and_go_when_it_changes() -> None:
+    from velatura.evaluation.trunk_features import trunk_features
+
+    a = cat()
+    first = trunk_features(a)
+    assert trunk_features(a) is first
+    a.mul_(0.5)
+    assert not torch.equal(trunk_features(a)["relu1_1"], first["relu1_1"])
+
+
+def test_class_form_is_the_mean_of_the_function_over_all_batches() -> None:
+    from torchmetrics import MetricCollection
+
+    from velatura.evaluation.classes import ColourDistance, EdgeF1, LocalStructure
+
+    contents = torch.cat([cat(), cat().flip(3), cat() / 2])
+    results = (contents + noise_like(contents, 0.2)).clamp(-1, 1)
+    collection = MetricCollection([EdgeF1(), LocalStructure(), ColourDistance()])
+    collection.update(results[:1], contents[:1])
+    collection.update(results[1:], contents[1:])
+    together = collection.compute()
+    for name, function in (
+        ("EdgeF1", edge_f1),
+        ("LocalStructure", local_structure),
+        ("ColourDistance", colour_distance),
+    ):
+        alone = [function(result, content) for result, content in zip(results.split(1), contents.split(1), strict=True)]
+        assert together[name].item() == pytest.approx(sum(alone) / 3, rel=1e-5)
+    with pytest.raises(ValueError, match="2 results and 1"):
+        collection.update(results[:2], contents[:1])
+    fresh = EdgeF1()
+    with pytest.raises(ValueError, match="no picture"), pytest.warns(UserWarning):
+        fresh.compute()

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.models.features.lpips_heads import LPIPS_LAYERS, lpips_heads
-from velatura.models.features.vgg import hed_trunk
+from velatura.evaluation.places import weighted_mean, weights_like
+from velatura.evaluation.trunk_features import trunk_features
+from velatura.models.features.lpips_heads import lpips_heads
 
 
 def psnr(result: Tensor, content: Tensor) -> float:
@@ -43,8 +44,8 @@ def ssim(result: Tensor, content: Tensor) -> float:
     return value.item()
 
 
-def _edges(pixels: Tensor, low: float, high: float) -> Tensor:
-    """Canny's thinned, thresholded edges (B, 1, H, W), bool."""
+def canny_edges(pixels: Tensor, low: float = 0.1, high: float = 0.2) -> Tensor:
+    """Canny's thinned edges of pictures (B, 3, H, W) in [-1, 1] by two thresholds: (B, 1, H, W), bool."""
     from kornia.filters import canny
 
     _, edges = canny((pixels.clamp(-1, 1).float() + 1) / 2, low_threshold=low, high_threshold=high)
@@ -52,11 +53,16 @@ def _edges(pixels: Tensor, low: float, high: float) -> Tensor:
     return found
 
 
-def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, low: float = 0.1, high: float = 0.2) -> float:
+def grown(edges: Tensor, reach: int) -> Tensor:
+    """What lies within a square of ``reach`` pixels around ``edges`` (B, 1, H, W), bool."""
+    return F.max_pool2d(edges.float(), 2 * reach + 1, stride=1, padding=reach) > 0
+
+
+def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, mask: Tensor | None = None) -> float:
     """F1 score of the result's Canny edges against the content's, matched within ``tolerance`` pixels.
 
-    Pictures are (B, 3, H, W) in [-1, 1]; from 0 (no edge matches) to 1, which is also the score of two pictures without
-    edges. ``low`` and ``high`` are Canny's thresholds.
+    Pictures are (B, 3, H, W) in [-1, 1], ``mask`` (1, 1, H, W): only the edges where it is over a half count, but they
+    are matched with any. From 0 (no edge matches) to 1, which is also the score of two pictures without edges.
 
     >>> import torch
     >>> pixels = torch.zeros(1, 3, 32, 32)
@@ -64,31 +70,29 @@ def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, low: float = 0.
     >>> edge_f1(pixels, pixels), edge_f1(pixels, -torch.ones(1, 3, 32, 32))
     (1.0, 0.0)
     """
-    found, wanted = _edges(result, low, high), _edges(content, low, high)
+    ours, theirs = canny_edges(result), canny_edges(content)
+    counted = weights_like(content, mask) > 0.5
+    found, wanted = ours & counted, theirs & counted
     if not found.any() and not wanted.any():
         return 1.0
-    window = 2 * tolerance + 1
-
-    def grown(edges: Tensor) -> Tensor:
-        return F.max_pool2d(edges.float(), window, stride=1, padding=tolerance) > 0
-
-    precise = (found & grown(wanted)).sum() / found.sum().clamp(min=1)
-    complete = (wanted & grown(found)).sum() / wanted.sum().clamp(min=1)
+    precise = (found & grown(theirs, tolerance)).sum() / found.sum().clamp(min=1)
+    complete = (wanted & grown(ours, tolerance)).sum() / wanted.sum().clamp(min=1)
     return (2 * precise * complete / (precise + complete).clamp(min=1e-12)).item()
 
 
 @torch.no_grad()
-def lpips_hedvgg(result: Tensor, content: Tensor) -> float:
+def lpips_hedvgg(result: Tensor, content: Tensor, mask: Tensor | None = None) -> float:
     """Perceptual distance of pictures (B, 3, H, W) in [-1, 1]: LPIPS's linear heads (Zhang et al. 2018) over the
-    HED-trained VGG16 trunk; from 0, for equal pictures, upwards.
+    HED-trained VGG16 trunk; from 0, for equal pictures, upwards. With a ``mask`` (1, 1, H, W) in [0, 1], the distance
+    there.
 
     This is not LPIPS, whose heads were trained over ImageNet's trunk: it ranks distortions alike, but its values do not
     compare with published ones.
     """
-    trunk = hed_trunk()
-    ours, theirs = (trunk.features(pixels.float().cpu(), LPIPS_LAYERS) for pixels in (result, content))
+    ours, theirs = trunk_features(result), trunk_features(content)
     distances = [
-        (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1).mean()
+        (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1, True)
         for layer, head in lpips_heads().items()
     ]
+    distances = [weighted_mean(distance, weights_like(distance, mask)) for distance in distances]
     return torch.stack(distances).sum().item()
