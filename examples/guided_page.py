@@ -22,7 +22,14 @@ from velatura.training.check import grid
 
 TILE = (240, 240)
 KEPT = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
-ALONE: dict[str, Any] = {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
+ALONE: dict[str, Any] = {
+    "palette": 0.0,
+    "contrast": 0.0,
+    "sharpness": 0.0,
+    "flat_push": 1.0,
+    "prompt": "",
+    "guidance_scale": 1.0,
+}
 RUNS: tuple[dict[str, Any], ...] = (
     {},
     dict(preset_settings("guided", "poster")),

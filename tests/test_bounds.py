@@ -187,7 +187,7 @@ def test_every_number_of_every_method_has_a_range_and_every_setting_a_meaning(na
         assert spec.meaning, spec.name
         if spec.kind in ("number", "whole number"):
             assert isinstance(spec.allowed, Range) and spec.allowed.contains(spec.default), spec.name
-            outside = {math.nan, math.inf, -math.inf, -1, spec.allowed.high * 2 + 1, 10**400}
+            outside = {math.nan, math.inf, -math.inf, -2, spec.allowed.high * 2 + 1, 10**400}
             for value in (*outside, *([] if spec.kind == "number" else [1.5]), "3", None, True):
                 with pytest.raises(SettingError, match=f"^{spec.name} must be ") as caught:
                     cls(**{spec.name: value})

@@ -18,6 +18,7 @@ from velatura.app.cli import main
 from velatura.app.files import ContentFile, Naming, content_files
 from velatura.app.options import parse_settings
 from velatura.errors import PictureError, SettingError
+from velatura.methods.guided.settings import DEFAULT_WEIGHTS
 from velatura.picture import open_picture, read_manifest
 
 QUICK = ["--steps", "4", "--strength", "0.5", "--size", "64", "--device", "cpu", "--dtype", "fp32"]
@@ -184,7 +185,7 @@ def test_settings_take_the_type_of_their_default() -> None:
         "steps": 7,
         "guidance_rms": 1.0,
         "start": "noise",
-        "weights": {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0, "gram": 2.0},
+        "weights": {**DEFAULT_WEIGHTS, "gram": 2.0},
     }
     with pytest.raises(SettingError, match="needs a int"):
         parse_settings("guided", ["steps=many"], None)
@@ -278,7 +279,7 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
         "The CLIP losses cannot compare a picture": ["--style", "text:a sketch", "--preset", "zecon"],
         "style in words is for --method guided": ["--style", "text:a sketch", "--method", "s2prest"],
         "Unknown preset 'none'": ["--style", style, "--preset", "none"],
-        "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest"],
+        "has no presets": ["--style", style, "--preset", "poster", "--method", "s2prest-original"],
         "must lie in 0-1 and rise": ["--style", style, "--loss", "gram=1@0.9-0.2"],
         "has no setting 'size'": ["--style", style, "--preset", "zecon-original"],
     }

@@ -18,7 +18,7 @@ from tests.conftest import Impatient, smooth_image
 from tests.tiny_house import tiny_house
 from velatura.cache import Cache
 from velatura.diffusion.attention_control import changed, recorded
-from velatura.diffusion.latents import channel_moments, mixed_noise, with_moments
+from velatura.diffusion.latents import channel_moments, held, mixed_noise, with_moments
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.methods.base import Method, Stylization, WorkingPicture, recommended
 from velatura.methods.context import RunContext
@@ -26,6 +26,7 @@ from velatura.methods.diffstyler import DiffStyler
 from velatura.methods.diffstyler.fitting import inversion_moments
 from velatura.methods.diffstyler.injection import Injection, Schedule, injection_sites
 from velatura.methods.diffstyler.style import LoraStyle
+from velatura.methods.region_tones import unclipped
 from velatura.models.backbone import Conditioning, Prediction
 from velatura.models.latent import LatentBackbone
 from velatura.models.lora import attached, fresh_adapter, using
@@ -38,7 +39,20 @@ from velatura.reproductions.diffstyler import DiffStylerOriginal, cells_of_mask,
 from velatura.span import Span
 from velatura.style import Style
 
-QUICK = DiffStyler(steps=5, size=64, guidance_scale=4.0, fit_steps=4, fit_size=64, fit_every=2, rank=4, fit_rate=1e-2)
+QUICK = DiffStyler(
+    steps=5,
+    size=64,
+    guidance_scale=4.0,
+    fit_steps=4,
+    fit_size=64,
+    fit_every=2,
+    rank=4,
+    fit_rate=1e-2,
+    palette=0.0,
+    hold=0.0,
+    detail=0.0,
+    start_adain=0.25,
+)
 CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
 STYLE = Picture.of(smooth_image(80, 80, 1), "style")
 
@@ -272,12 +286,12 @@ def test_the_cost_is_two_samples_a_region_and_the_source() -> None:
 
 def test_recording_batching_and_sharing_change_nothing() -> None:
     backbone, context = tiny_house(), RunContext(tiny_house())
-    method = dataclasses.replace(QUICK, feature_share=0.8, attention_share=0.6, fusion="adaptive")
+    method = dataclasses.replace(QUICK, feature_share=0.8, attention_share=0.6, fusion="adaptive", hold=0.0)
     regions = [Region(fitted(1), where(1 - HALF)), Region(fitted(2), where(HALF))]
     content = WorkingPicture(CONTENT, (80, 64), Placement.of(regions, CONTENT))
     levels, sites = backbone.schedule.ddim_levels(method.steps), injection_sites(backbone.unet)
     with torch.no_grad():
-        source = method.inverted(content, levels, context)
+        source = method.inverted(content.pixels(), levels, context)
         shares = content.placement.shares((8, 10))
         start = method.start(source.trajectory, content.placement, context)
         ours = method.denoised(start, source, source.trajectory, content.placement, context)
@@ -338,6 +352,71 @@ def test_a_kept_trajectory_gives_the_same_picture_and_a_walked_source_almost() -
     walked = run(dataclasses.replace(exact, source="walked"))
     assert np.abs(array(walked) - array(run(exact))).max() <= 2
     assert walked.scores["inversion_psnr"] > 40
+
+
+def scattered(*corners: tuple[int, int]) -> list[Region]:
+    """Regions of 24 px in ``LARGE``, by their left upper corners (x, y)."""
+    masks = []
+    for x, y in corners:
+        mask = np.zeros((320, 480), np.float32)
+        mask[y : y + 24, x : x + 24] = 1
+        masks.append(mask)
+    return [Region(fitted(1 + index % 2), where(mask)) for index, mask in enumerate(masks)]
+
+
+LARGE = Picture.of(smooth_image(320, 480, 3), "large")
+
+
+def test_small_regions_are_worked_on_in_crops_and_nothing_else_changes() -> None:
+    context = RunContext(tiny_house())
+    regions = scattered((20, 30), (380, 240))
+    result = QUICK.stylize([LARGE], regions, context)[0]
+    first, second = result.manifest["crops"]
+    assert first["box"] == [0, 0, 128, 128] and first["regions"] == [0] and second["regions"] == [1]
+    assert first["working_size"] == [64, 64] and first["acted"][0]["prompt"] == "painting of <sss>"
+    changed_at = (array(result) != np.asarray(LARGE.image).astype(int)).any(2)
+    inside = np.maximum(*(region.mask(LARGE) for region in regions)) > 0
+    assert not changed_at[~inside].any() and changed_at[30:54, 20:44].any() and changed_at[240:264, 380:404].any()
+    alone = QUICK.stylize([LARGE], regions[:1], context)[0]
+    assert np.array_equal(array(alone)[:, :240], array(result)[:, :240])
+    assert alone.manifest["working_size"] == [64, 64] and alone.manifest["acted"] == first["acted"]
+
+
+def test_regions_that_touch_share_a_crop_and_the_whole_picture_can_be_asked_for() -> None:
+    context = RunContext(tiny_house())
+    near = QUICK.stylize([LARGE], scattered((20, 30), (44, 30)), context)[0]
+    assert [crop["regions"] for crop in near.manifest["crops"]] == [[0, 1]]
+    whole = dataclasses.replace(QUICK, region_size="picture").stylize([LARGE], scattered((20, 30)), context)[0]
+    assert "crops" not in whole.manifest and whole.manifest["working_size"] == [96, 64]
+
+
+def test_the_content_is_in_the_styles_palette_before_and_after() -> None:
+    moved = array(run(dataclasses.replace(QUICK, palette=1.0)))
+    content, style = (np.asarray(picture.image).astype(float) for picture in (CONTENT, STYLE))
+    target = fitted().tensors["picture.00"].permute(1, 2, 0).numpy().astype(float)
+    off = [np.abs(pixels.mean((0, 1)) - target.mean((0, 1))).sum() for pixels in (moved, content, style)]
+    assert off[0] < off[1] and not np.array_equal(moved, array(run(QUICK)))
+
+
+def test_coarse_forms_can_be_held_at_the_contents() -> None:
+    latents, reference = torch.randn(2, 1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(held(latents, reference, 0.0), latents)
+    assert torch.allclose(held(reference, reference, 1.0), reference)
+    mean = held(latents, reference + 5, 1.0).mean().item()
+    assert mean == pytest.approx(5, abs=0.3)
+    fine = (-1.0) ** torch.arange(16) * torch.ones(1, 8, 16, 1)
+    assert torch.allclose(held(fine, 0 * fine, 1.0)[..., 4:12], fine[..., 4:12], atol=0.02)
+
+
+def test_what_a_style_drives_out_of_range_comes_back_with_its_detail() -> None:
+    pixels = torch.linspace(0.5, 2.0, 64).expand(1, 3, 64, 64)
+    half = np.zeros((64, 64), np.float32)
+    half[:32] = 1
+    placement = Placement((Region(fitted()),), (half,))
+    moved = unclipped(pixels, placement)
+    assert moved[:, :, :32].abs().max() < 1 and (moved[0, 0, 0].diff() > 0.004).all()
+    assert torch.equal(moved[:, :, 32:], pixels[:, :, 32:])
+    assert torch.equal(unclipped(pixels - 1, placement), pixels - 1)
 
 
 def test_strength_zero_is_the_content_and_alpha_is_kept() -> None:

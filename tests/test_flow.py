@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,8 +216,11 @@ def test_it_takes_prompts_and_has_no_unet_and_no_picture_words(flow: FlowBackbon
             ask()
 
 
-@pytest.mark.parametrize("settings", [{}, {"start": "noise", "sampler": "euler"}, {"gradient": "unet"}])
-def test_guided_runs_on_it(flow: FlowBackbone, settings: dict[str, str]) -> None:
+GUIDANCE = {"prompt": "oil", "guidance_scale": 3.0, "guidance_scaling": "parallel=0.5,limit=0.2,interval=0:0.9"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"start": "noise", "sampler": "euler"}, {"gradient": "unet"}, GUIDANCE])
+def test_guided_runs_on_it(flow: FlowBackbone, settings: dict[str, Any]) -> None:
     method = Guided(steps=4, strength=0.5, size=64, weights={"gram": 1.0, "tv": 0.1}, **settings)
     style = method.fit(STYLE, "style", RunContext(flow))
     one, other = (method.stylize([CONTENT], [Region(style)], RunContext(flow, seed))[0] for seed in (0, 0))

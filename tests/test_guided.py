@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.methods.guided.acting import note_once
+from velatura.methods.guided.grid import grid_channels, without_grid
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.objectives import EncodedContent, RegionObjective
+from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.sizing import usual_size
 from velatura.methods.guided.steering import (
     GRADIENT_SCALES,
@@ -37,6 +40,7 @@ from velatura.models.encoders.choice import without_clip
 from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.regions import Region
+from velatura.regions.query import PolygonQuery
 from velatura.registry import preset_settings
 from velatura.span import Span
 from velatura.style import Style
@@ -77,6 +81,37 @@ def test_the_result_has_the_contents_size_and_alpha() -> None:
     stylization = stylized(QUICK, Region(fitted()), content=content)
     assert stylization.picture.size == (101, 75)
     assert stylization.alpha is not None and stylization.alpha.getextrema() == (100, 100)
+
+
+def test_what_the_autoencoder_loses_of_the_start_is_put_back() -> None:
+    still = dataclasses.replace(QUICK, palette=0.0, contrast=0.0, guidance_rms=0.0, guidance_scale=1.0)
+    asked = np.asarray(CONTENT.image).astype(int)
+    sharp, soft = (np.abs(result(dataclasses.replace(still, sharpness=share)) - asked).mean() for share in (1.0, 0.0))
+    assert sharp < 0.8 * soft
+
+
+def test_the_start_takes_the_styles_contrast_and_colours_in_its_region_alone() -> None:
+    pixels = image_to_pixels(CONTENT.image)
+    left = Region(fitted(), PolygonQuery(((0, 0), (48, 0), (48, 72), (0, 72))))
+    for move in (with_style_contrast, recoloured):
+        moved = move(pixels, QUICK.place([left], CONTENT), 1.0)
+        assert not torch.allclose(moved[..., :40], pixels[..., :40], atol=0.02)
+        assert torch.equal(moved[..., 60:], pixels[..., 60:])
+        assert torch.equal(move(pixels, QUICK.place([left], CONTENT), 0.0), pixels)
+        assert torch.equal(move(pixels, QUICK.place([Region(WORDS)], CONTENT), 1.0), pixels)
+
+
+def test_a_flat_sky_is_pushed_less() -> None:
+    flat = smooth_image(72, 96)
+    flat.paste((180, 190, 200), (0, 0, 96, 36))
+    content, moved = Picture.of(flat, "sky"), []
+    for share in (0.0, 1.0):
+        method = dataclasses.replace(QUICK, flat_push=share, weights={"palette": 6.0}, crop=1.0, contrast=0.0)
+        plain = dataclasses.replace(method, guidance_rms=0.0)
+        pictures = (np.asarray(stylized(each, Region(fitted()), content=content).picture) for each in (method, plain))
+        pushed, unpushed = (picture.astype(int) for picture in pictures)
+        moved.append(np.abs(pushed - unpushed)[:24].mean() / np.abs(pushed - unpushed).mean())
+    assert moved[0] < moved[1]
 
 
 def test_same_seed_same_picture_and_seeds_matter_with_noise() -> None:
@@ -235,7 +270,8 @@ def test_regions_keep_the_background_and_their_styles_apart() -> None:
 def test_words_and_losses_obey_the_spans_of_regions() -> None:
     """A style that ends where another begins, both everywhere; the weight acts in pixels."""
     other = QUICK.fit(Picture.of(smooth_image(64, 64, 5), "other"), "other", context())
-    plain = dataclasses.replace(QUICK, palette=0.0)
+    weights = {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0}
+    plain = dataclasses.replace(QUICK, palette=0.0, contrast=0.0, weights=weights)
     early, late = Region(other, span=Span(0, 0.5)), Region(fitted(), span=Span(0.5, 1))
     alone = result(plain)
     for method in (dataclasses.replace(plain, guidance_rms=0.0, guidance_scale=5.0), plain):
@@ -313,7 +349,7 @@ def test_a_style_in_words_acts_through_the_prompt(notes: pytest.LogCaptureFixtur
     assert made.manifest["losses_off"] == ["palette", "texture"] and "texture" not in made.scores
     assert [record.getMessage() for record in notes.records] == [
         "The style 'a sketch' is in words: what needs a style picture is off (the loss texture, the loss palette, "
-        "moving the colours)."
+        "moving colours and contrast)."
     ]
     spelt = dataclasses.replace(QUICK, prompt="a painting in the style of a sketch")
     backbone = tiny_house()
@@ -329,7 +365,7 @@ def test_a_style_in_words_acts_through_the_prompt(notes: pytest.LogCaptureFixtur
         (WORDS, {"prompt": ""}),
         (WORDS, {"guidance_scale": 0.0}),
         (WORDS, {"prompt": "", "weights": {"clip_patch": 1.0}, "guidance_rms": 0.0}),
-        (None, {"prompt": "", "palette": 0.0, "weights": {"mse": 1.0, "texture": 0.0}}),
+        (None, {"prompt": "", "palette": 0.0, "contrast": 0.0, "weights": {"mse": 1.0, "texture": 0.0}}),
     ],
 )
 def test_a_run_in_which_nothing_of_the_style_can_act_is_refused(style: Style | None, change: dict) -> None:
@@ -340,11 +376,12 @@ def test_a_run_in_which_nothing_of_the_style_can_act_is_refused(style: Style | N
 def test_weights_for_pixels_set_only_the_ratios_on_a_latent_model(notes: pytest.LogCaptureFixture) -> None:
     settings = preset_settings("guided", "zecon")
     latent = Guided(**settings).resolved(tiny_house())
-    assert latent == Guided(**{**settings, "gradient_scale": "rms"})
+    assert latent == Guided(**{**settings, "gradient_scale": "rms", "guidance_scaling": "plain"})
     assert any("ratios only" in record.getMessage() for record in notes.records)
 
     class OfPixels:
         factor = 1
+        recommended_settings: ClassVar[dict[str, str]] = {}
 
     assert Guided(**settings).resolved(OfPixels()).gradient_scale == "raw"  # type: ignore[arg-type]
 
@@ -491,3 +528,25 @@ def test_losses_get_no_more_than_their_resolution() -> None:
     assert np.array_equal(whole, wide) and not np.array_equal(whole, narrow)
     with pytest.raises(SettingError, match="loss_resolution must be 0 or from 64 to 4096, not 20"):
         Guided(loss_resolution=20)
+
+
+def test_a_push_keeps_out_of_the_channels_whose_constant_is_a_grid() -> None:
+    class Blocks:
+        """Two channels: a colour, and a pattern within each cell of 8 pixels."""
+
+        factor = 8
+
+        def decode(self, latents: Tensor) -> Tensor:
+            pattern = torch.zeros(8, 8)
+            pattern[:4], pattern[4:] = 1, -1
+            colour, grid = (latents[:, [k]].repeat_interleave(8, 2).repeat_interleave(8, 3) for k in (0, 1))
+            return (colour + grid * pattern.repeat(latents.shape[2], latents.shape[3])).expand(-1, 3, -1, -1)
+
+    channels = grid_channels(Blocks(), torch.zeros(1, 2, 9, 12))  # type: ignore[arg-type]
+    assert channels.tolist() == [0, 1]
+    push = torch.randn(1, 2, 9, 12, generator=torch.Generator().manual_seed(0))
+    push[:, 1] += 3
+    calm = without_grid(push, channels)
+    assert torch.equal(calm[:, 0], push[:, 0])
+    assert calm[:, 1].mean().abs() < 0.1
+    assert without_grid(torch.ones(1, 2, 9, 12), channels)[:, 1].abs().max() < 1e-6

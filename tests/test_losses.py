@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from velatura.losses.clip import directional_distance, spherical_distance
 from velatura.losses.clip_targets import clip_targets_of_picture, destyled
 from velatura.losses.clip_views import RotatedRectangle, draw_rectangles, resample
 from velatura.losses.crop import crops_over
+from velatura.losses.detail import local_detail, with_gradient_weights
 from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
 from velatura.losses.wasserstein import Sliced, slices_of, unit_directions
@@ -93,7 +96,7 @@ def test_a_style_has_no_style_distance_to_itself(trunk: VGGTrunk, name: str) -> 
     assert own < (0.1 * other if name in ("texture", "palette") else 1e-6) and other > 1e-6
 
 
-@pytest.mark.parametrize("name", ["mse", "mse_rgb", "vgg", "vgg_shallow"])
+@pytest.mark.parametrize("name", ["mse", "mse_rgb", "vgg", "vgg_shallow", "structure"])
 def test_a_content_has_no_content_distance_to_itself(trunk: VGGTrunk, name: str) -> None:
     content = smooth_pixels(seed=0)
     assert value(name, trunk, content).item() < 1e-9 < value(name, trunk, smooth_pixels(seed=2)).item()
@@ -178,6 +181,56 @@ def test_pixel_loss_sees_light_and_not_colour(trunk: VGGTrunk) -> None:
     tinted = content + torch.tensor([0.114, 0, -0.299])[:, None, None]
     assert value("mse", trunk, tinted).item() < 1e-10
     assert value("mse_rgb", trunk, tinted).item() == pytest.approx((0.114**2 + 0.299**2) / 3, rel=1e-4)
+
+
+def test_structure_survives_new_light_and_colours_but_not_a_negative_or_a_thing_in_the_sky(trunk: VGGTrunk) -> None:
+    content = smooth_pixels(seed=0)
+    recoloured = 0.4 * content + torch.tensor([0.3, 0.0, -0.2])[:, None, None]
+    assert value("structure", trunk, recoloured).item() < 1e-6
+    assert value("structure", trunk, -content) > value("structure", trunk, smooth_pixels(seed=2)) > 0.1
+    flat, thing = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    thing[..., 20:30, 20:30] = 0.5
+    halves = torch.cat([flat, content], 3)
+    structure = LOSSES["structure"](replace(targets(trunk), content=LossInput(halves)))
+    same, invented = (structure(LossInput(torch.cat([sky, content], 3)), LossInput(halves)) for sky in (flat, thing))
+    assert same.item() < 1e-9 < 0.01 < invented.item()
+
+
+def test_structure_is_the_originals_where_the_content_was_recoloured(trunk: VGGTrunk) -> None:
+    original, recoloured = smooth_pixels(seed=0), smooth_pixels(seed=2)
+    known = replace(targets(trunk), content=LossInput(recoloured), original=original)
+    structure = LOSSES["structure"](known)
+    ours, theirs = (structure(LossInput(pixels), LossInput(recoloured)).item() for pixels in (original, recoloured))
+    assert ours < 1e-9 < theirs
+
+
+def test_detail_is_one_where_most_goes_on_and_least_where_nothing_does() -> None:
+    pixels = torch.zeros(1, 3, 96, 96)
+    pixels[..., 60:, 60:] = torch.rand(1, 3, 36, 36, generator=draws())
+    detail = local_detail(pixels, 0.2)
+    assert detail.shape == (1, 1, 96, 96)
+    assert detail[..., :30, :30].max().item() == pytest.approx(0.2) and detail.max().item() == pytest.approx(1)
+    assert (local_detail(0 * pixels, 0.2) == 0.2).all()
+
+
+def test_gradient_weights_change_the_gradient_and_not_the_pixels() -> None:
+    pixels, weights = smooth_pixels(seed=3).requires_grad_(), torch.rand(1, 1, 64, 64, generator=draws())
+    weighted = with_gradient_weights(pixels, weights[..., : pixels.shape[2], : pixels.shape[3]])
+    assert torch.allclose(weighted, pixels, atol=1e-6)
+    weighted.sum().backward()
+    assert pixels.grad is not None and torch.allclose(pixels.grad, weights.expand_as(pixels))
+
+
+def test_flat_places_get_less_of_the_push_towards_colours_and_textures_and_all_of_the_contents(trunk: VGGTrunk) -> None:
+    content, pixels = smooth_pixels(seed=0), smooth_pixels(seed=3)
+    weights = torch.ones(1, 1, 64, 64)
+    weights[..., :32] = 0
+    for name, calm in (("palette", True), ("texture", True), ("mse", False), ("structure", False)):
+        objective = replace(make_objective({name: 1.0}, targets(trunk)), detail=weights)
+        moved = pixels.clone().requires_grad_()
+        objective(moved, moved, loss_input(objective, content))[0].backward()
+        assert moved.grad is not None and (moved.grad[..., :32].abs().sum() == 0).item() == calm
+        assert moved.grad[..., 32:].abs().sum() > 0
 
 
 def test_range_loss_counts_only_what_is_outside(trunk: VGGTrunk) -> None:

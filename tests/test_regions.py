@@ -13,10 +13,12 @@ from PIL import Image, ImageDraw
 
 from tests.conftest import SHARED
 from velatura.errors import ModelError, PictureError, SettingError
+from velatura.methods.region_crops import Crop, box_of, crops_of, inserted, padded
+from velatura.methods.region_detail import with_detail
 from velatura.picture import Picture, open_picture
 from velatura.regions import Placement, Region, parse_query
 from velatura.regions.grabcut import box_mask, points_mask
-from velatura.regions.masks import feathered, grown, image_of_mask, mask_of_image, united, without
+from velatura.regions.masks import feathered, grown, image_of_mask, mask_of_image, refined, united, without
 from velatura.regions.segments import everything_picture, segments
 from velatura.span import Span
 from velatura.style import Style
@@ -314,3 +316,74 @@ def test_a_regions_style_with_weight_and_span_is_read() -> None:
     for wrong in ("dusk*1.5", "dusk*nan", "dusk@0.5-0.2"):
         with pytest.raises(SettingError, match="of a region must"):
             parse_regions([f"box:1,1,2,2={wrong}"], "diffstyler")
+
+
+def patch(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (400, 300)) -> np.ndarray:
+    """A mask (H, W) in a picture of ``size`` (width, height) that is 1 in boxes (left, top, right, bottom)."""
+    mask = np.zeros(size[::-1], np.float32)
+    for left, top, right, bottom in boxes:
+        mask[top:bottom, left:right] = 1
+    return mask
+
+
+def test_a_region_is_worked_on_in_its_box_with_a_margin() -> None:
+    assert crops_of(placed([patch((100, 80, 180, 140))]), 32) == [Crop((80, 60, 200, 160), (0,))]
+    # The least side, the longest shape, and the picture's rim.
+    assert crops_of(placed([patch((200, 100, 210, 110))]), 64) == [Crop((173, 73, 237, 137), (0,))]
+    assert padded((100, 100, 180, 104), (400, 300), 32) == (80, 72, 200, 132)
+    assert padded((0, 0, 80, 60), (400, 300), 32) == (0, 0, 120, 100)
+    assert padded((0, 0, 400, 20), (400, 300), 32) == (0, 0, 400, 300)
+    assert box_of(patch((3, 4, 5, 9))) == (3, 4, 5, 9) and box_of(patch()) is None
+
+
+def test_crops_that_overlap_are_one_and_one_of_most_of_the_picture_is_the_whole() -> None:
+    near, far = patch((60, 60, 100, 100)), patch((300, 200, 340, 240))
+    assert [crop.regions for crop in crops_of(placed([near, patch((110, 60, 150, 100)), far]), 32)] == [(0, 1), (2,)]
+    # A third that lies between two joins them.
+    chain = [patch((20, 20, 60, 60)), patch((140, 20, 180, 60)), patch((70, 20, 130, 60))]
+    assert [crop.regions for crop in crops_of(placed(chain), 32)] == [(0, 1, 2)]
+    assert crops_of(placed([near, patch((10, 10, 390, 290))]), 32) == []
+    assert crops_of(placed([np.ones_like(near)]), 32) == [] and crops_of(placed([0 * near]), 32) == []
+    # What others hide has no crop.
+    assert [crop.regions for crop in crops_of(placed([near, near]), 32)] == [(1,)]
+
+
+def test_a_crop_of_a_placement_is_its_part_and_goes_back_to_its_place() -> None:
+    image, truth = scene()
+    placement = Placement((Region(STYLE),) * 2, (truth.astype(np.float32), patch(size=(160, 120))), 0, 3, image)
+    part = placement.cropped((40, 20, 120, 100), (0,))
+    assert np.array_equal(part.masks[0] > 0, truth[20:100, 40:120]) and part.guide is not None
+    assert part.guide.size == (80, 80) and len(part.regions) == 1 and part.refine == 3
+    crop = Crop((40, 20, 120, 100), (0,))
+    whole = inserted(image, [crop], [crop.of(Picture.of(image)).image])
+    assert np.array_equal(np.asarray(whole), np.asarray(image))
+
+
+def test_refined_masks_follow_the_picture_sum_to_one_and_stay_within() -> None:
+    image, truth = scene()
+    shifted = np.roll(truth, 3, 1).astype(np.float32)
+    soft, rest = refined([shifted, 1 - shifted], image, 4)
+    assert np.allclose(soft + rest, 1, atol=1e-5)
+    before, after = (np.abs(mask - truth)[(truth > 0) | (shifted > 0)].mean() for mask in (shifted, soft))
+    assert after < 0.8 * before
+    alone = refined([shifted], image, 4)[0]
+    assert (alone[shifted == 0] == 0).all() and alone.max() <= 1
+    whole = np.ones_like(shifted)
+    assert np.array_equal(refined([whole], image, 4)[0], whole)
+
+
+def test_the_photos_detail_comes_back_where_it_is_stronger_in_the_regions_contrast() -> None:
+    image, _ = scene()
+    flat = Image.new("RGB", image.size, (240, 235, 230))
+    everywhere, nowhere = np.ones((120, 160), np.float32), np.zeros((120, 160), np.float32)
+    assert with_detail(flat, image, [everywhere], 120, 0.0) is flat
+    assert np.array_equal(np.asarray(with_detail(flat, image, [nowhere], 120, 1.0)), np.asarray(flat))
+    back = np.asarray(with_detail(flat, image, [everywhere], 120, 1.0)).astype(float)
+    luma = np.asarray(image.convert("L")).astype(float)
+    assert np.corrcoef(np.diff(back[..., 0]).ravel(), np.diff(luma).ravel())[0, 1] > 0.7
+    assert back.max() <= 251 and back.std((0, 1)).max() < luma.std() + 1
+    # What the picture has more of itself stays, calmed.
+    sharp = Image.fromarray((np.indices((120, 160)).sum(0) % 2 * 200 + 20).astype(np.uint8)).convert("RGB")
+    kept = np.asarray(with_detail(sharp, image, [everywhere], 120, 1.0)).astype(float)[..., 0]
+    before = np.asarray(sharp).astype(float)[..., 0]
+    assert np.corrcoef(kept.ravel(), before.ravel())[0, 1] > 0.99 and 0.5 < kept.std() / before.std() < 0.75

@@ -62,7 +62,7 @@ def test_unknown_names_are_one_sentence_that_lists_the_known() -> None:
     with pytest.raises(SettingError, match="Unknown preset 'x': use "):
         preset_settings("guided", "x")
     with pytest.raises(SettingError, match="has no presets: those with some are guided"):
-        preset_settings("s2prest", "poster")
+        preset_settings("s2prest-original", "poster")
     assert "guided" in methods_with("regions") and "s2prest" not in methods_with("regions")
 
 

@@ -19,7 +19,7 @@ from tests.conftest import Impatient, smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura.app.studio import Studio
 from velatura.cache import Cache
-from velatura.diffusion.latents import adain
+from velatura.diffusion.latents import MOST_GAIN, adain, near_moments
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
@@ -29,15 +29,18 @@ from velatura.methods.s2prest.embeddings_file import read_published_embeddings
 from velatura.methods.s2prest.fitting import plateaued, spread_timesteps, warm_start
 from velatura.methods.s2prest.quantities import ContentBatch, Noises, noised_mix
 from velatura.methods.s2prest.word_map import WordMap
+from velatura.models import house
 from velatura.models.features.canny import canny_edges
 from velatura.models.features.hed import hed_edges
 from velatura.models.latent import LatentBackbone
 from velatura.models.loading.load import load_backbone
+from velatura.models.recommended import RECOMMENDED_FILE
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
 from velatura.regions import Region
 from velatura.reproductions.s2prest import InSTOriginal, S2PreSTOriginal
 from velatura.style import Style
+from velatura.style.pictures import picture_tensor
 from velatura.style.textual_inversion import save_textual_inversion
 
 QUICK = S2PreST(
@@ -229,6 +232,8 @@ def test_the_model_is_left_as_it_was() -> None:
         ({"strength": 1.5}, "from 0 to 1"),
         ({"vectors": 0}, "vectors must be from 1 to 32"),
         ({"size": 8}, "size must be 0 or from 64"),
+        ({"style_condition": 0.4}, "sum to 1, not to 1.4"),
+        ({"palette": -0.5}, r"palette must be from 0 to 1 \(or -1: not set\)"),
     ],
 )
 def test_bad_settings_are_one_sentence(change: dict[str, object], sentence: str) -> None:
@@ -446,3 +451,67 @@ def test_unset_settings_are_the_papers_or_what_the_model_recommends() -> None:
     )
     with pytest.raises(SettingError, match="inversion must be"):
         S2PreST().resolved(wrong)
+
+
+def test_what_a_model_recommends_for_one_method_is_for_that_one() -> None:
+    advice = {"strength": 0.3, "s2prest.strength": 0.7, "s2prest.adain": 1.0, "inst.palette": 1.0, "inst.colours": 1.0}
+    advice["inst.final_adain"] = 1.0
+    ours, plain = S2PreST().with_advice(advice), InST().with_advice(advice)
+    assert (ours.strength, ours.adain, ours.palette, ours.colours) == (0.7, 1.0, 0.0, "")
+    # With a strength below 0.5 less is recommended.
+    assert (plain.strength, plain.adain, plain.palette, plain.final_adain, plain.colours) == (0.3, 0.0, 0.6, 0.6, 0.6)
+    assert (plain.style_condition, plain.edge_noise) == (1.0, 0.0)
+    still = InST(strength=0.0).with_advice(advice)
+    assert (still.palette, still.colours) == (0.0, "made")
+    assert InST(strength=0.2, palette=1.0, colours="style").with_advice(advice).palette == 1.0
+
+
+def test_conditions_are_taken_together() -> None:
+    advice = {"content_condition": 0.1, "edge_condition": 0.1, "style_condition": 0.8}
+    advised, own = (
+        S2PreST(**set_).with_advice(advice) for set_ in ({}, {"content_condition": 0.3, "edge_condition": 0.7})
+    )
+    assert (advised.content_condition, advised.edge_condition, advised.style_condition) == (0.1, 0.1, 0.8)
+    assert (own.content_condition, own.edge_condition, own.style_condition) == (0.3, 0.7, 0.0)
+
+
+@pytest.mark.parametrize("method", [S2PreST, InST])
+def test_the_paper_preset_leaves_nothing_to_the_model(method: type[S2PreST]) -> None:
+    advice = json.loads((Path(house.__file__).parent / "weights" / RECOMMENDED_FILE).read_text())
+    preset = method(**method.presets["paper"])
+    assert preset.with_advice(advice) == preset.with_advice({})
+    published = dataclasses.replace(method().with_advice({}), colours="made")
+    assert preset.with_advice(advice) == published
+    assert method().with_advice(advice) != published
+
+
+def test_the_palette_moves_the_contents_colours_before_it_is_encoded() -> None:
+    orange = Picture.of(Image.new("RGB", (80, 80), (240, 120, 20)), "orange")
+    style = dataclasses.replace(fitted(), tensors={**fitted().tensors, "picture.00": picture_tensor(orange.image)})
+    still = dataclasses.replace(QUICK, strength=0.0)
+    plain, moved = (array(run(dataclasses.replace(still, palette=p), [CONTENT], style)[0]) for p in (0.0, 1.0))
+    wanted = np.array([240, 120, 20])
+    assert np.abs(moved.mean((0, 1)) - wanted).sum() < 0.5 * np.abs(plain.mean((0, 1)) - wanted).sum()
+    without = dataclasses.replace(style, tensors={k: v for k, v in style.tensors.items() if k != "picture.00"})
+    with pytest.raises(StyleError, match="imported without its picture, which palette needs"):
+        run(dataclasses.replace(still, style_latent=0.0, palette=1.0), [CONTENT], without)
+
+
+def test_one_content_keeps_its_own_colours_for_each_style() -> None:
+    cache, method = Cache(), dataclasses.replace(QUICK, steps=2, palette=1.0)
+    flat = Picture.of(Image.new("RGB", (80, 80), (10, 20, 90)), "flat")
+    other = dataclasses.replace(fitted(), tensors={**fitted().tensors, "picture.00": picture_tensor(flat.image)})
+    for style in (fitted(), other):
+        cached = method.stylize([CONTENT], [Region(style)], context(cache=cache))[0]
+        assert np.array_equal(array(cached), array(run(method, [CONTENT], style)[0]))
+
+
+def test_the_last_latents_take_the_styles_statistics_but_noise_is_not_made_of_nothing() -> None:
+    own, other = torch.randn(2, 4, 9, 9), 2 * torch.randn(1, 4, 9, 9) + 1
+    moved = near_moments(own, other, 1.0)
+    assert torch.allclose(moved, adain(own, other.expand_as(own), 1.0), atol=1e-5)
+    flat = near_moments(0.1 * own, other, 1.0)
+    assert torch.allclose(flat.std((2, 3)), MOST_GAIN * 0.1 * own.std((2, 3)), atol=1e-2)
+    assert torch.equal(near_moments(own, other, 0.0), own)
+    made = [array(run(dataclasses.replace(QUICK, final_adain=share), [CONTENT])[0]) for share in (0.0, 1.0)]
+    assert not np.array_equal(*made)

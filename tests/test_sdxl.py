@@ -81,7 +81,8 @@ def test_guided_runs_with_zecon_on_its_encoder(sdxl: LatentBackbone) -> None:
 
 
 def test_diffstyler_fits_and_injects(sdxl: LatentBackbone) -> None:
-    method = DiffStyler(steps=3, size=64, fit_steps=2, fit_size=64, fit_every=1, rank=2, guidance_scale=2.0)
+    guidance = {"guidance_scale": 2.0, "guidance_scaling": "parallel=0.5,limit=0.2,interval=0:0.9"}
+    method = DiffStyler(steps=3, size=64, fit_steps=2, fit_size=64, fit_every=1, rank=2, **guidance)
     style = method.fit(STYLE, "style", RunContext(sdxl))
     made = method.stylize([CONTENT], [Region(style)], RunContext(sdxl))[0]
     assert np.isfinite(np.asarray(made.picture)).all() and made.picture.size == (80, 64)

@@ -59,6 +59,7 @@ def reconstruction(steps: int, corrections: int) -> tuple[Tensor, Image.Image]:
 def test_it_is_found_by_name_with_the_papers_settings() -> None:
     method = method_class("styleid")()
     assert isinstance(method, StyleID) and (method.steps, method.gamma, method.temperature) == (50, 0.75, 1.5)
+    assert (method.corrections, method.colour_share) == (0, None)
 
 
 def test_the_content_as_its_own_style_is_its_reconstruction() -> None:
@@ -137,14 +138,12 @@ def test_the_cost_is_three_samples_a_step_whether_or_not_the_inversions_are_kept
     assert np.array_equal(array(found[0]), array(found[1]))
 
 
-def test_a_style_is_its_picture_and_cannot_have_a_mask(tmp_path: Path) -> None:
+def test_a_style_is_its_picture(tmp_path: Path) -> None:
     own = style()
     assert own.method == "styleid" and list(own.tensors) == ["picture.00"] and own.card["sha256"] == OTHER.digest
     own.save(tmp_path / "style.safetensors")
     kept = Style.load(tmp_path / "style.safetensors")
     assert np.array_equal(array(run(QUICK, Region(kept))), array(run(QUICK)))
-    with pytest.raises(SettingError, match="whole style picture"):
-        QUICK.fit(OTHER, "style", RunContext(tiny_house()), mask=CONTENT)
     with pytest.raises(StyleError, match="has no picture"):
         run(QUICK, Region(dataclasses.replace(own, tensors={})))
 

@@ -7,6 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+MOST_GAIN = 2.5
+
+HELD_DEVIATION = 1.5  # in cells: of the Gaussian that parts low frequencies from high
+
 
 def channel_moments(latents: Tensor) -> Tensor:
     """Means and standard deviations of the channels of latents (B, C, h, w): (2, B, C, 1, 1)."""
@@ -27,8 +31,32 @@ def adain(latents: Tensor, reference: Tensor, share: float) -> Tensor:
     return with_moments(latents, channel_moments(reference), share)
 
 
+def near_moments(latents: Tensor, reference: Tensor, share: float) -> Tensor:
+    """``adain`` whose deviations change by a factor of at most ``MOST_GAIN``: no channel that is all but flat becomes
+    its noise.
+    """
+    if not share:
+        return latents
+    own, (mean, deviation) = channel_moments(latents)[1], channel_moments(reference)
+    near = own * (deviation / own).clamp(1 / MOST_GAIN, MOST_GAIN)
+    return with_moments(latents, torch.stack([mean.expand_as(near), near]), share)
+
+
 def mixed_noise(first: Tensor, second: Tensor, share: float) -> Tensor:
     """(1 - share) first + share second, divided by sqrt((1 - share)^2 + share^2): the variance of two independent
     noises is kept.
     """
     return ((1 - share) * first + share * second) / math.hypot(1 - share, share)
+
+
+def held(latents: Tensor, reference: Tensor, share: float) -> Tensor:
+    """Latents (1, C, h, w) with ``share`` (0..1) of their low frequencies replaced by those of a reference at the same
+    level of noise (Choi et al. 2021, ILVR): the mean of about 2 cells about each.
+    """
+    if not share:
+        return latents
+    from kornia.filters import gaussian_blur2d
+
+    size = 2 * min(round(3 * HELD_DEVIATION), min(latents.shape[2:]) - 1) + 1
+    coarse: Tensor = gaussian_blur2d(reference - latents, size, (HELD_DEVIATION, HELD_DEVIATION))
+    return latents + share * coarse

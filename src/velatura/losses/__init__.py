@@ -11,6 +11,7 @@ from velatura.losses.colour import ColourMoments
 from velatura.losses.gram import GramDistance
 from velatura.losses.mse import LumaMSE, PixelMSE
 from velatura.losses.range import OutOfRange
+from velatura.losses.structure import LocalStructure
 from velatura.losses.variation import TotalVariation
 from velatura.losses.vgg import FeatureMSE, ShallowFeatureMSE
 from velatura.losses.wasserstein import ColourWasserstein, FeatureWasserstein
@@ -22,6 +23,7 @@ LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
     PixelMSE.name: PixelMSE,
     FeatureMSE.name: FeatureMSE,
     ShallowFeatureMSE.name: ShallowFeatureMSE,
+    LocalStructure.name: LocalStructure,
     ZeCon.name: ZeCon,
     GramDistance.name: GramDistance,
     FeatureWasserstein.name: FeatureWasserstein,
@@ -36,7 +38,10 @@ LOSSES: Mapping[str, Callable[[Targets], Loss]] = {
 }
 CLIP_LOSSES = frozenset({GlobalClip.name, PatchClip.name, DirectionalClip.name, PatchDirectionalClip.name})
 PICTURE_LOSSES = frozenset({GramDistance.name, FeatureWasserstein.name, ColourMoments.name, ColourWasserstein.name})
-CONTENT_LOSSES = frozenset({LumaMSE.name, PixelMSE.name, FeatureMSE.name, ShallowFeatureMSE.name, ZeCon.name})
+COLOUR_LOSSES = frozenset({ColourMoments.name, ColourWasserstein.name})
+CONTENT_LOSSES = frozenset(
+    {LumaMSE.name, PixelMSE.name, FeatureMSE.name, ShallowFeatureMSE.name, LocalStructure.name, ZeCon.name}
+)
 
 MAX_WEIGHT = 1_000_000
 
@@ -75,6 +80,7 @@ def make_objective(
 
 __all__ = [
     "CLIP_LOSSES",
+    "COLOUR_LOSSES",
     "CONTENT_LOSSES",
     "LOSSES",
     "PICTURE_LOSSES",

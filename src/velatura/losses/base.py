@@ -13,6 +13,7 @@ from velatura.cache import Cache
 from velatura.errors import SettingError
 from velatura.losses.clip_targets import ClipTargets, ImageEncoder
 from velatura.losses.crop import Crop
+from velatura.losses.detail import with_gradient_weights
 from velatura.models.features.vgg import VGGTrunk
 from velatura.span import WHOLE_RUN, Span
 
@@ -26,13 +27,15 @@ class LossInput:
 
     ``pixels`` are (B, 3, H, W), about [-1, 1] (not clamped). ``features`` are VGG16 activations (B, C, h, w) by layer
     name, of the pixels in ``crop`` (None: of all of them). ``encoder_maps`` are maps (B, C, h, w) of the diffusion
-    UNet's encoder, from fine to coarse. Features and maps that no loss needs are left out.
+    UNet's encoder, from fine to coarse. Features and maps that no loss needs are left out. ``weighted`` are the same
+    pixels for losses that are to leave flat places alone: their gradient is small there.
     """
 
     pixels: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
     encoder_maps: tuple[Tensor, ...] = ()
     crop: Crop | None = None
+    weighted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Targets:
     shares that sum to 1, several for a mix of styles. ``image_encoder`` and ``clip_targets`` are None where no loss
     needs them. ``trunk`` is the VGG16 that features come from. ``generator`` is the one source of random
     draws during a run; ``cache`` keeps what is computed from the style, under the style's ``identity``.
+    ``original`` are the content's pixels (1, 3, H, W) where ``content`` has them recoloured (None: it has not).
     """
 
     content: LossInput
@@ -65,6 +69,7 @@ class Targets:
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
     cache: Cache = field(default_factory=Cache)
     identity: str = ""
+    original: Tensor | None = None
 
     def cached(self, name: str, compute: Callable[[torch.Generator], T]) -> T:
         """The cached result of ``compute`` for this style, computed with a generator of its own, seeded with 0."""
@@ -125,11 +130,15 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted sum of losses that share one pass through the VGG and one through the UNet's encoder."""
+    """A weighted sum of losses that share one pass through the VGG and one through the UNet's encoder.
+
+    ``detail`` (1, 1, H, W) are weights of the gradient that comes through features and colours (None: 1 everywhere).
+    """
 
     terms: tuple[Term, ...]
     trunk: VGGTrunk
     encoder: Encoder | None = None
+    detail: Tensor | None = None
 
     def acting(self, progress: float) -> tuple[Term, ...]:
         """The terms whose span contains ``progress`` (0 to below 1)."""
@@ -151,8 +160,9 @@ class Objective:
         self, pixels: Tensor, latents: Tensor, terms: tuple[Term, ...], crop: Crop | None = None
     ) -> LossInput:
         """The input of the losses of ``terms``, from pixels (B, 3, H, W) and the latents they were decoded from."""
-        cropped = pixels if crop is None else crop.of(pixels)
-        return LossInput(pixels, self.features(cropped, terms), self.encoder_maps(latents, terms), crop)
+        weighted = pixels if self.detail is None else with_gradient_weights(pixels, self.detail)
+        cropped = weighted if crop is None else crop.of(weighted)
+        return LossInput(pixels, self.features(cropped, terms), self.encoder_maps(latents, terms), crop, weighted)
 
     def __call__(
         self, pixels: Tensor, latents: Tensor, content: LossInput, progress: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from velatura.losses.base import LossInput, Targets
+from velatura.losses.luma import luma
 
 
 class LumaMSE:
@@ -36,9 +37,3 @@ class PixelMSE:
 
     def __call__(self, result: LossInput, content: LossInput) -> Tensor:
         return (result.pixels - content.pixels).square().mean()
-
-
-def luma(pixels: Tensor) -> Tensor:
-    """The luma (B, H, W) of RGB pixels (B, 3, H, W), by BT.601's weights."""
-    weights = pixels.new_tensor([0.299, 0.587, 0.114])
-    return (pixels * weights[:, None, None]).sum(1)

@@ -102,7 +102,8 @@ class ColourWasserstein:
         self.style = targets.cached(self.name, sliced)
 
     def __call__(self, result: LossInput, content: LossInput) -> Tensor:
-        return draw_one(self.style, self.generator).distance(draw_points(result.pixels, POINTS, self.generator))
+        pixels = result.pixels if result.weighted is None else result.weighted
+        return draw_one(self.style, self.generator).distance(draw_points(pixels, POINTS, self.generator))
 
 
 class FeatureWasserstein:

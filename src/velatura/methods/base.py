@@ -16,9 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
+from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.memory import check_memory
+from velatura.methods.provenance import computed_on
+from velatura.methods.shared_settings import SharedSettings
+from velatura.methods.tiling.repainting import check_paints_tiles, picture_of
 from velatura.methods.validation import check_settings
 from velatura.models.backbone import Backbone
 from velatura.models.recommended import RecommendedSettings
@@ -92,13 +96,14 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(SharedSettings, ABC):
     """Settings of one method; frozen. What a method can do it declares in its class variables.
 
     ``style_method`` names the method whose fitted styles it takes. ``regions`` says whether it takes regions,
-    ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``batch`` how many contents of one
-    size share its passes, ``bytes_per_pixel`` about what memory a run takes on the house model for each pixel,
-    ``layout`` where the command line puts results ("flat" or "paper"), ``presets`` are named settings.
+    ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``needs_picture_words`` whether
+    it needs a model that reads pictures as words, ``batch`` how many contents of one size share its passes,
+    ``bytes_per_pixel`` about what memory a run takes on the house model for each pixel, ``layout`` where the command
+    line puts results ("flat" or "paper"), ``presets`` are named settings.
     """
 
     name: ClassVar[str]
@@ -106,6 +111,7 @@ class Method(ABC):
     regions: ClassVar[bool] = False
     text_styles: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
+    needs_picture_words: ClassVar[bool] = False
     batch: ClassVar[int] = 1
     bytes_per_pixel: ClassVar[int] = 300  # of a run's peak on house, at 768 px in fp32: 260 to 310 were measured
     layout: ClassVar[str] = "flat"
@@ -144,6 +150,10 @@ class Method(ABC):
     def _run(self, contents: Sequence[WorkingPicture], context: RunContext[Any]) -> list[RunResult]:
         """Stylise contents of one working size; their placements hold the styles."""
 
+    def _runs(self, contents: Sequence[WorkingPicture], context: RunContext[Any]) -> list[RunResult]:
+        """``_run``, or however else a method works on the parts of contents."""
+        return self._run(contents, context)
+
     def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
         """One style from several with weights. Raises SettingError where the method cannot mix, and for bad weights."""
         if len(styles) != 1:
@@ -171,19 +181,22 @@ class Method(ABC):
         method or model, SettingError for regions where the method takes none, for a size that needs more memory than is
         free and for a result that is not finite, ModelError for an unsuitable model.
         """
-        method = self.resolved(context.backbone)
+        method = self.resolved(context.backbone).in_asked_colours()
         method.check_backbone(context.backbone)
         method._check_regions(regions, context.backbone)
+        method.check_shared(method.name, regions)
+        check_paints_tiles(method)
         results: dict[int, Stylization] = {}
         for size, indices in method._batches(contents, context.backbone):
             check_memory(size, len(indices) * self.bytes_per_pixel, context.backbone)
             working = [WorkingPicture(contents[i], size, method.place(regions, contents[i])) for i in indices]
             cost = Cost(context.backbone)
-            runs = method._run(working, context)
+            runs = method._runs(working, context)
             shares = {"unet_evaluations": cost.evaluations / len(working), "seconds": cost.seconds / len(working)}
             for index, content, run in zip(indices, working, runs, strict=True):
-                made = method._stylization(content, run, shares["unet_evaluations"], context)
-                results[index] = replace(made, manifest={**made.manifest, **shares})
+                made = method._stylization(content, run, shares, context)
+                place = {"batch": [indices.index(index), len(indices)]}  # the last bits depend on who shares a pass
+                results[index] = replace(made, manifest={**made.manifest, **place})
         return [results[index] for index in range(len(contents))]
 
     def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
@@ -204,18 +217,25 @@ class Method(ABC):
                 yield size, indices[first : first + self.batch]
 
     def _stylization(
-        self, content: WorkingPicture, run: RunResult, evaluations: float, context: RunContext[Backbone]
+        self, content: WorkingPicture, run: RunResult, spent: Mapping[str, float], context: RunContext[Backbone]
     ) -> Stylization:
         """The picture at the content's size, over the content where regions leave some of it, and its manifest."""
         self._check_finite(run.pixels, content.picture.name)
-        picture, placement = self.to_image(run.pixels, content.picture.size), content.placement
+        placement, cost = content.placement, Cost(context.backbone)
+        picture = self._picture(content, run, context)
+        spent = cost.added_to(spent)
         layers = dict(run.layers)
         if not all(region.is_whole for region in placement.regions):
             picture = placement.paste(picture, content.picture.image)
             layers |= placement.layers()
-        manifest = {**self._manifest(content, context), **run.manifest}
-        scores = {**run.scores, "unet_evaluations": evaluations}
+        scores = {**run.scores, "unet_evaluations": spent["unet_evaluations"]}
+        manifest = {**self._manifest(content, context), **run.manifest, "scores": scores, **spent}
         return Stylization(picture, content.picture.alpha, layers, scores, manifest)
+
+    def _picture(self, content: WorkingPicture, run: RunResult, context: RunContext[Backbone]) -> Image.Image:
+        """The run's picture at the content's size, in the asked colours."""
+        pixels = with_colours(run.pixels, content.pixels(), content.placement, self.colour_share)
+        return picture_of(self, content, pixels, context)
 
     def _check_finite(self, pixels: Tensor, name: str) -> None:
         """Raise SettingError, naming what to lower, for a result that is no picture."""
@@ -240,10 +260,11 @@ class Method(ABC):
             "settings": asdict(self),
             "seed": context.seed,
             "working_size": list(content.size),
-            "content": {"name": content.picture.name, "sha256": content.picture.digest},
+            "content": {"name": content.picture.name, "sha256": content.picture.digest, "file": content.picture.file},
             "style": {"name": style.name, "sha256": style.card.get("sha256", "")},
             "regions": content.placement.description(),
             "versions": versions(),
+            "computed_on": computed_on(context.backbone),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from velatura.models.backbone import Backbone
 
@@ -27,3 +28,10 @@ class Cost:
     def seconds(self) -> float:
         """Seconds so far."""
         return self._earlier[1] + time.perf_counter() - self._started
+
+    def added_to(self, spent: Mapping[str, float]) -> dict[str, float]:
+        """``unet_evaluations`` and ``seconds`` that were spent before, with these added."""
+        return {
+            "unet_evaluations": spent["unet_evaluations"] + self.evaluations,
+            "seconds": spent["seconds"] + self.seconds,
+        }

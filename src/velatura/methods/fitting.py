@@ -37,6 +37,7 @@ def fit_card(
     """A fitted style's card: picture, the fit's ``own`` settings, loss by step, why it stopped, cost and versions."""
     return {
         "picture": picture.name,
+        "file": picture.file,
         "sha256": picture.digest,
         "size": list(picture.size),
         "settings": dict(own),

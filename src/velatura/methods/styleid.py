@@ -6,7 +6,8 @@ self-attentions take keys and values from the style's inversion and most of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,18 +24,20 @@ from velatura.diffusion.inversion import Predict
 from velatura.diffusion.latents import adain
 from velatura.diffusion.samplers import Run, make_sampler
 from velatura.diffusion.source_features import RecordedSource, SourceInversion, UNetBackbone
-from velatura.errors import ModelError, SettingError, StyleError
-from velatura.methods.base import Method, RunResult, WorkingPicture, require
+from velatura.errors import ModelError, StyleError
+from velatura.methods.base import RunResult, WorkingPicture, require
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.fitting import fit_card
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
+from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Corrections, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone, HasUNet, Prediction
 from velatura.models.noise_schedule import Levels, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.regions import Placement
 from velatura.style import Style
+from velatura.style.masked import only_inside
 from velatura.style.pictures import kept_image, picture_tensor, pictures_of
 
 Context = RunContext[UNetBackbone]
@@ -49,7 +52,7 @@ def injected_layers(unet: Any) -> list[SelfAttention]:
 
 
 @dataclass(frozen=True)
-class StyleID(Method):
+class StyleID(RegionalMethod):
     """The method; its settings are the paper's.
 
     ``strength`` (0..1) is the share of the ``steps`` that is inverted and denoised again. ``gamma`` (0..1) is the
@@ -62,7 +65,6 @@ class StyleID(Method):
 
     name: ClassVar[str] = "styleid"
     style_method: ClassVar[str] = "styleid"
-    regions: ClassVar[bool] = True
 
     steps: Steps = 50
     strength: Share = 1.0
@@ -86,11 +88,12 @@ class StyleID(Method):
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
-        """Keep the style picture; there is nothing to learn. Raises SettingError for a ``mask``."""
-        if mask is not None:
-            raise SettingError("The method styleid takes the whole style picture: crop it instead of giving a mask.")
+        """Keep the style picture, of which only what is white in ``mask`` counts; there is nothing to learn.
+
+        Raises StyleError for a mask that is black everywhere.
+        """
         backbone = context.backbone
-        tensors = {"picture.00": picture_tensor(kept_image(picture.image))}
+        tensors = {"picture.00": picture_tensor(kept_image(only_inside(picture, mask)))}
         card = fit_card(picture, self.fit_settings, [], "nothing to fit", Cost(context.backbone))
         return Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
 
@@ -189,11 +192,32 @@ class StyleID(Method):
 
         return predict
 
+    @contextmanager
+    def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
+        """Each region's style injected; the queries are the tile's own, which has no recording of the content."""
+        unet, layers = context.backbone.unet, injected_layers(context.backbone.unet)
+        inversion = self.inversion([name for layer in layers for name in (layer.keys, layer.values)], levels, context)
+        styles = [self.style_source(region.style, inversion, content, context) for region in content.placement.regions]
+        plain = conditional(context.backbone, context.unconditional())
+
+        def injected(style: RecordedSource) -> Predict:
+            changes = {t: self.injection(layers, {}, style.recording(t)) for t in levels.timesteps}
+
+            def predict(latents: Tensor, timestep: int) -> Prediction:
+                with changed(unet, changes[timestep]):
+                    return plain(latents, timestep)
+
+            return predict
+
+        yield [injected(style) for style in styles]
+
     def injection(self, layers: Sequence[SelfAttention], content: Recording, style: Recording) -> dict[str, Change]:
-        """Attention(temperature Q', K_style, V_style) with Q' = gamma Q_content + (1 - gamma) Q (eqs. 5 to 7)."""
+        """Attention(temperature Q', K_style, V_style) with Q' = gamma Q_content + (1 - gamma) Q (eqs. 5 to 7); with Q
+        itself where no ``content`` is recorded.
+        """
         changes: dict[str, Change] = {}
         for layer in layers:
-            blended = partial(_blended, source=content[layer.queries], share=self.gamma)
+            blended = partial(_blended, source=content[layer.queries], share=self.gamma) if content else None
             changes |= layer.with_temperature(self.temperature, blended)
             changes[layer.keys] = partial(_blended, source=style[layer.keys], share=1.0)
             changes[layer.values] = partial(_blended, source=style[layer.values], share=1.0)
@@ -201,4 +225,5 @@ class StyleID(Method):
 
 
 def _blended(own: Tensor, source: Tensor, share: float) -> Tensor:
-    return source.to(own) if share == 1 else torch.lerp(own, source.to(own), share)
+    source = source.to(own).expand(len(own), -1, -1)
+    return source if share == 1 else torch.lerp(own, source, share)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -15,27 +15,32 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 from velatura.errors import SettingError
 
 MAX_SEED = 2**63 - 1
+UNSET = -1.0  # a number that was not set, where 0 says something
 KINDS = {int: "whole number", float: "number", str: "text"}
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``; ``open``: without ``low`` itself, ``or_zero``: and 0."""
+    """Numbers from ``low`` to ``high``; ``open``: without ``low`` itself, ``or_zero``: and 0, ``or_unset``:
+    and UNSET.
+    """
 
     low: float
     high: float
     open: bool = False
     or_zero: bool = False
+    or_unset: bool = False
 
     def contains(self, value: float) -> bool:
         """Whether a number is finite and in the range."""
-        if self.or_zero and value == 0:
+        if (self.or_zero and value == 0) or (self.or_unset and value == UNSET):
             return True
         return (self.low < value if self.open else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
         first = f"over {_short(self.low)} and at most" if self.open else f"from {_short(self.low)} to"
-        return f"{'0 or ' * self.or_zero}{first} {_short(self.high)}"
+        unset = f" (or {_short(UNSET)}: not set)" if self.or_unset else ""
+        return f"{'0 or ' * self.or_zero}{first} {_short(self.high)}{unset}"
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,36 @@ class Choices:
         return f"{', '.join(first)} or {last}" if first else last
 
 
+@dataclass(frozen=True)
+class NamedShares:
+    """A share from 0 to 1, as a number or its text, or by one of the ``names`` (None: none); "" for none."""
+
+    names: Mapping[str, float | None]
+
+    def share(self, value: float | str) -> float | None:
+        """The share; None for "" and a name of none. Raises ValueError for anything else."""
+        if value == "":
+            return None
+        if isinstance(value, bool) or not isinstance(value, str | Real):
+            raise ValueError(value)
+        return self.names[value] if isinstance(value, str) and value in self.names else float(value)
+
+    def contains(self, value: float | str) -> bool:
+        """Whether a value is one of those."""
+        try:
+            share = self.share(value)
+        except ValueError:
+            return False
+        return share is None or 0 <= share <= 1
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.names)} or a number from 0 to 1"
+
+
+Allowed = Range | Choices | NamedShares
 Steps = Annotated[int, Range(1, 1000)]
 Share = Annotated[float, Range(0, 1)]
+AdvisedShare = Annotated[float, Range(0, 1, or_unset=True)]  # UNSET: what the model recommends, or the paper's
 Side = Annotated[int, Range(64, 4096, or_zero=True)]  # pixels; 0 leaves it to the method or the model
 Corrections = Annotated[int, Range(0, 100)]
 GuidanceScale = Annotated[float, Range(0, 100)]
@@ -68,7 +101,7 @@ class SettingSpec(NamedTuple):
     name: str
     kind: str
     default: Any
-    allowed: Range | Choices | None
+    allowed: Allowed | None
     meaning: str
 
 
@@ -81,7 +114,7 @@ def check_settings(settings: Any) -> None:
         check_value(name, getattr(settings, name), kind, allowed)
 
 
-def check_value(name: str, value: Any, kind: type[Any], allowed: Range | Choices | None) -> None:
+def check_value(name: str, value: Any, kind: type[Any], allowed: Allowed | None) -> None:
     """Raise SettingError unless ``value`` is of its ``kind`` (int, float, str; others are not checked) and allowed."""
     numeric: type[Any] = Integral if kind is int else Real
     fits = isinstance(value, numeric) and not isinstance(value, bool) if kind in (int, float) else True
@@ -90,7 +123,7 @@ def check_value(name: str, value: Any, kind: type[Any], allowed: Range | Choices
     if kind is float and not -math.inf < value < math.inf:
         raise SettingError(f"{name} must be {allowed or 'a finite number'}, not {value}.")
     if allowed is not None and not allowed.contains(value):
-        shown = f"'{value}'" if isinstance(value, str) else _short(value)
+        shown = _short(value) if isinstance(value, int | float) else f"'{value}'"
         raise SettingError(f"{name} must be {allowed}, not {shown}.")
 
 
@@ -99,8 +132,8 @@ def check_seed(seed: int) -> None:
     check_value("seed", seed, int, Range(0, MAX_SEED))
 
 
-def setting_specs(cls: type[Any]) -> list[SettingSpec]:
-    """The settings of a method's class, in its order."""
+def setting_specs(cls: type[Any], without: Collection[str] = ()) -> list[SettingSpec]:
+    """The settings of a method's class, in its order, but those named in ``without``."""
     annotations = _annotations(cls)
     defaults = cls()
     return [
@@ -112,13 +145,14 @@ def setting_specs(cls: type[Any]) -> list[SettingSpec]:
             " ".join(sentence for sentence in _sentences(cls) if f"``{name}``" in sentence),
         )
         for name, (kind, allowed) in annotations.items()
+        if name not in without
     ]
 
 
-def _annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Range | Choices | None]]:
+def _annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Allowed | None]]:
     """Each field's type, without its type arguments, and range."""
     hints = [get_type_hints(base, include_extras=True) for base in cls.__mro__]
-    found: dict[str, tuple[type[Any], Range | Choices | None]] = {}
+    found: dict[str, tuple[type[Any], Allowed | None]] = {}
     for field in fields(cls):
         # A class that only changes the default keeps the range of what it derives from.
         declared = [own[field.name] for own in hints if field.name in own]

@@ -15,6 +15,7 @@ from velatura.models.noise_schedule import NoiseSchedule
 from velatura.models.recommended import RecommendedSettings
 from velatura.models.token_embeddings import token_embeddings_replaced
 from velatura.models.unet_encoder import unet_encoder_maps
+from velatura.models.vae_tiling import tiled_when_large
 
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder")
 
@@ -57,7 +58,8 @@ class LatentBackbone:
 
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
         """Scaled latents (B, C, H/f, W/f): the posterior's mean, or its sample with ``noise``."""
-        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype).contiguous()).latent_dist
+        with tiled_when_large(self.vae, pixels.shape[2] * pixels.shape[3]):
+            posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype).contiguous()).latent_dist
         drawn: Tensor = posterior.mode() if noise is None else posterior.mean + posterior.std * noise.to(self.device)
         latents: Tensor = drawn.float() * self.vae.config.scaling_factor
         return latents
@@ -65,7 +67,8 @@ class LatentBackbone:
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) of scaled latents, not clamped."""
         scaled = latents / self.vae.config.scaling_factor
-        pixels: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample.float()
+        with tiled_when_large(self.vae, latents.shape[2] * latents.shape[3] * self.factor**2):
+            pixels: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample.float()
         return pixels
 
     def predict(self, latents: Tensor, timestep: int | Tensor, conditioning: Conditioning) -> Prediction:

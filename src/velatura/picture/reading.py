@@ -27,7 +27,8 @@ MAX_BYTES = 512 * 2**20
 class Picture:
     """An opened picture: ``image`` is upright RGB in sRGB, ``alpha`` its 8-bit alpha channel where not all is opaque.
 
-    ``name`` is the file's stem, ``digest`` the SHA-256 of the file, ``notes`` are sentences to show the user.
+    ``name`` is the file's stem, ``digest`` the SHA-256 of the file, ``notes`` are sentences to show the user. ``file``
+    is its path as it was given, of an absolute one the name alone: no folder of the user's goes into manifests.
     """
 
     image: Image.Image
@@ -35,6 +36,7 @@ class Picture:
     name: str = "picture"
     digest: str = ""
     notes: tuple[str, ...] = field(default=())
+    file: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,7 +95,8 @@ def picture_of_bytes(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS
             upright = ImageOps.exif_transpose(opened)
             rgb, alpha = _split_alpha(_to_srgb(_eight_bit(upright), opened.info.get("icc_profile")))
     notes = (f"{path.name} is animated: only the first of its {frames} frames is used.",) if frames > 1 else ()
-    return Picture(rgb, alpha, path.stem, hashlib.sha256(data).hexdigest(), notes)
+    file = path.name if path.is_absolute() else path.as_posix()
+    return Picture(rgb, alpha, path.stem, hashlib.sha256(data).hexdigest(), notes, file)
 
 
 @lru_cache(maxsize=1)

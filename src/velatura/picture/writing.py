@@ -91,5 +91,5 @@ def save_picture(
         image.save(unfinished, format_name, **options)
     if sidecar:
         with replacing(sidecar_path(path)) as unfinished:
-            unfinished.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+            unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
     return path

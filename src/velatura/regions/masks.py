@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from velatura.errors import SettingError
 
 Mask = NDArray[np.float32]
+GUIDED_VARIANCE = 1e-3  # of a colour (0..1) in a window of the guided filter, above which it has an edge
 
 
 def mask_of_image(image: Image.Image, size: tuple[int, int]) -> Mask:
@@ -56,6 +57,27 @@ def feathered(mask: Mask, pixels: float) -> Mask:
     if pixels <= 0:
         return mask
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), pixels / 2), dtype=np.float32).clip(0, 1)
+
+
+def refined(covers: Sequence[Mask], guide: Image.Image, radius: int) -> list[Mask]:
+    """Masks whose edges follow those of the picture ``guide`` within ``radius`` pixels: the guided filter (He et al.
+    2013) over its colours.
+
+    The filter is linear, so that masks that sum to 1 still do; together they are nowhere more than before, so that what
+    lay outside of all stays outside.
+    """
+    import torch
+    from kornia.filters import guided_blur
+
+    colours = torch.from_numpy(np.asarray(guide.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)[None]
+    masks = torch.from_numpy(np.stack(covers))[None]
+    skipped = max(1, radius // 4)  # He and Sun 2015: its coefficients are smooth, a quarter of the radius is as good
+    soft = guided_blur(colours, masks, 2 * radius + 1, GUIDED_VARIANCE, subsample=skipped)[0].clamp(0, 1).numpy()
+    flat = [index for index, cover in enumerate(covers) if cover.min() == cover.max()]
+    soft[flat] = np.stack(covers)[flat]
+    total, allowed = soft.sum(0), np.sum(covers, axis=0)
+    share = np.divide(allowed, total, out=np.zeros_like(total), where=total > 0).clip(0, 1)
+    return [np.asarray(each * share, dtype=np.float32) for each in soft]
 
 
 def united(masks: list[Mask]) -> Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.picture import Picture
-from velatura.regions.masks import Mask, feathered, image_of_mask
+from velatura.regions.masks import Mask, feathered, image_of_mask, refined
 from velatura.regions.masks import over as paste_over
 from velatura.regions.region import Region
 
@@ -25,19 +25,30 @@ REACH = 1 / 512  # what a region covers of a pixel at least, to show in 8 bits
 class Placement:
     """Regions and their masks (H, W) at the content's size; later regions lie over earlier ones.
 
-    What they cover is softened over ``feather`` pixels together, so that neighbours still sum to 1. Soft edges and
-    weights act once, where the result is pasted over the content; the latents under a mask, however soft, are the
-    style's alone.
+    What they cover follows the edges of a ``guide``, the content, within ``refine`` pixels of the masks' own
+    (``refined``), and is softened over ``feather`` pixels: of all together, so that neighbours still sum to 1. Soft
+    edges and weights act once, where the result is pasted over the content; the latents under a mask, however soft, are
+    the style's alone.
     """
 
     regions: tuple[Region, ...]
     masks: tuple[Mask, ...]
     feather: float = 0.0
+    refine: int = 0
+    guide: Image.Image | None = None
 
     @staticmethod
-    def of(regions: Sequence[Region], content: Picture, feather: float = 0.0) -> Placement:
+    def of(regions: Sequence[Region], content: Picture, feather: float = 0.0, refine: int = 0) -> Placement:
         """The masks of ``regions`` in a content. Raises what the queries raise."""
-        return Placement(tuple(regions), tuple(region.mask(content) for region in regions), feather)
+        masks = tuple(region.mask(content) for region in regions)
+        return Placement(tuple(regions), masks, feather, refine, content.image)
+
+    def cropped(self, box: tuple[int, int, int, int], indices: Sequence[int]) -> Placement:
+        """The regions of these ``indices`` in a part of the picture: left, top, right and bottom in pixels."""
+        left, top, right, bottom = box
+        masks = tuple(self.masks[index][top:bottom, left:right] for index in indices)
+        guide = None if self.guide is None else self.guide.crop(box)
+        return replace(self, regions=tuple(self.regions[index] for index in indices), masks=masks, guide=guide)
 
     @property
     def is_whole(self) -> bool:
@@ -52,7 +63,10 @@ class Placement:
         masks: Sequence[Mask] = self.masks
         if acting is not None and len(acting) < len(masks):
             masks = [mask * np.float32(index in acting) for index, mask in enumerate(masks)]
-        return [feathered(cover, self.feather) for cover in layered(masks)]
+        covers = layered(masks)
+        if self.refine and self.guide is not None:
+            covers = refined(covers, self.guide, self.refine)
+        return [feathered(cover, self.feather) for cover in covers]
 
     def parts(self) -> list[Mask]:
         """Each region's part of what all cover, (H, W): 1 where it is alone, however soft its mask; 0 beyond reach."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,8 @@ from PIL import Image
 from velatura.errors import SettingError
 from velatura.picture import Picture, open_picture
 from velatura.picture.mask import mask_levels
+from velatura.picture.reading import MAX_BYTES
+from velatura.picture.regular_file import read_regular
 from velatura.regions.masks import Mask, mask_of_image, polygon_mask
 
 Point = tuple[float, float]
@@ -162,6 +165,15 @@ def query_text(query: Query) -> str:
     name = getattr(query, "__name__", "")
     text = name or str(query)
     return type(query).__name__ if " at 0x" in text else text
+
+
+def mask_digest(query: Query | None) -> str:
+    """The SHA-256 of the mask picture's file that a query names, also after ``not:``; empty for other queries."""
+    if isinstance(query, NotQuery):
+        return mask_digest(query.query)
+    if not isinstance(query, PictureQuery):
+        return ""
+    return hashlib.sha256(read_regular(query.path, MAX_BYTES)).hexdigest()
 
 
 def parse_query(text: str) -> Query:

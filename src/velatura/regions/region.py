@@ -11,9 +11,10 @@ import numpy as np
 from velatura.errors import SettingError
 from velatura.picture import Picture
 from velatura.regions.masks import Mask
-from velatura.regions.query import Query, query_text
+from velatura.regions.query import Query, mask_digest, query_text
 from velatura.span import WHOLE_RUN, Span
 from velatura.style import Style
+from velatura.style.source import style_source
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Region:
             "style": self.style.name,
             "style_sha256": self.style.card.get("sha256", ""),
             "style_identity": self.style.identity,
+            "source": style_source(self.style),
             "where": "everywhere" if self.query is None else query_text(self.query),
+            **({"where_sha256": digest} if (digest := mask_digest(self.query)) else {}),
             "weight": self.weight,
             "span": [self.span.start, self.span.end],
         }

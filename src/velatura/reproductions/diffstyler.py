@@ -197,6 +197,7 @@ class DiffStylerOriginal(FitSettings, Method):
     published 512).
     """
 
+    as_published: ClassVar[bool] = True
     name: ClassVar[str] = "diffstyler-original"
     style_method: ClassVar[str] = STYLE_METHOD
     regions: ClassVar[bool] = True
@@ -229,7 +230,7 @@ class DiffStylerOriginal(FitSettings, Method):
         settings = self
         if not isinstance(context.backbone, PictureWords):
             settings = replace(self, fit_prompt=published_text(self.fit_prompt))
-        style = fit_lora(settings, picture, name, lora_backbone(context, self.name), mask, checkpoint)
+        style = fit_lora(settings, [picture], name, lora_backbone(context, self.name), mask, checkpoint)
         own = {**style.card["settings"], "fit_prompt": self.fit_prompt}
         return replace(style, card={**style.card, "settings": own, "prompt": self.fit_prompt})
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +16,12 @@ from torch import Tensor
 
 from velatura.cache import tensor_digest
 from velatura.errors import ModelError, SettingError, StyleError
-from velatura.methods.base import RunResult, Size, Stylization, WorkingPicture, with_recommended
+from velatura.methods.base import RunResult, Size, Stylization, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.s2prest.conditioned import Context
-from velatura.methods.s2prest.method import InST, S2PreST
+from velatura.methods.s2prest.inst import InST
+from velatura.methods.s2prest.method import S2PreST
 from velatura.methods.s2prest.quantities import Conditions, ContentBatch, Entry, Noises
-from velatura.methods.s2prest.settings import PUBLISHED
 from velatura.methods.s2prest.style import S2PreSTStyle, StylePart
 from velatura.models.backbone import Backbone, PictureWords
 from velatura.models.encoders.clip import ClipImageEncoder
@@ -46,6 +46,8 @@ class S2PreSTOriginal(S2PreST):
     part of it, and of dropout masks (see ``given_draws``): with masks, dropout is on, as it was published.
     """
 
+    as_published: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "s2prest-original"
     drawn: ClassVar[tuple[str, ...]] = ("posterior.style", "posterior.content", "posterior.canny", *Q_SAMPLES)
 
@@ -58,7 +60,7 @@ class S2PreSTOriginal(S2PreST):
 
     def resolved(self, backbone: Backbone) -> Self:
         """With the published program's values where nothing was set."""
-        return with_recommended(replace(self, inversion=""), PUBLISHED, {})
+        return replace(self, inversion="").with_advice({})
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError for a model that does not use CLIP's image encoder."""
@@ -165,6 +167,7 @@ class S2PreSTOriginal(S2PreST):
 class InSTOriginal(InST, S2PreSTOriginal):
     """InST's settings with the same arithmetic; the result stays the 512 x 512 square."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "inst-original"
     drawn: ClassVar[tuple[str, ...]] = ("posterior.style", "posterior.content", Q_SAMPLES[0])
 
@@ -173,10 +176,10 @@ class InSTOriginal(InST, S2PreSTOriginal):
         return super().to_image(pixels, PUBLISHED_SIZE)
 
     def _stylization(
-        self, content: WorkingPicture, run: RunResult, evaluations: float, context: RunContext[Backbone]
+        self, content: WorkingPicture, run: RunResult, spent: Mapping[str, float], context: RunContext[Backbone]
     ) -> Stylization:
         """The result; the content's transparency is squashed with it."""
-        made = super()._stylization(content, run, evaluations, context)
+        made = super()._stylization(content, run, spent, context)
         alpha = made.alpha and resize_across_first(made.alpha, made.picture.size)
         return replace(made, alpha=alpha)
 

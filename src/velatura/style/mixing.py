@@ -26,7 +26,9 @@ def mixed_style(styles: Shares[Style]) -> Style:
     weights = [weight for _, weight in styles]
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
         raise SettingError("The weights of the styles must be finite and not negative, and one must be more than 0.")
-    chosen = [(style, weight / sum(weights)) for style, weight in styles if weight]
+    total = sum(weights)
+    total = 1.0 if math.isclose(total, 1, rel_tol=1e-12) else total  # shares from a manifest stay what they are
+    chosen = [(style, weight / total) for style, weight in styles if weight]
     if len(chosen) == 1:
         return chosen[0][0]
     base = next((style for style, _ in chosen if style.fingerprint), chosen[0][0])

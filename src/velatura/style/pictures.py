@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.picture import plan_size
+from velatura.picture import image_to_pixels, plan_size
+from velatura.picture.palette import Palette, mixed_palette, palette_of
+from velatura.style.mixing import parts_of, rescaled
 from velatura.style.style import Style
 
 KEPT_SIDE = 512  # the largest short side, in pixels, of a kept picture
@@ -29,3 +31,13 @@ def pictures_of(style: Style) -> list[tuple[Image.Image, float]]:
     shares = style.card.get("shares", [1.0] * len(names))
     arrays = (style.tensors[name].permute(1, 2, 0).contiguous().numpy() for name in names)
     return [(Image.fromarray(array), float(share)) for array, share in zip(arrays, shares, strict=True)]
+
+
+def palette_of_style(style: Style) -> Palette | None:
+    """The palette of a style's pictures, by their shares; None for a style without pictures."""
+    found = [
+        (palette_of(image_to_pixels(image)), share * own)
+        for part, share in parts_of(style)
+        for image, own in pictures_of(part)
+    ]
+    return mixed_palette(rescaled(found)) if found else None

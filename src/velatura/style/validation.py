@@ -63,6 +63,7 @@ CARD: Mapping[str, tuple[Check, str]] = {
     "loss": (_loss, "a list of steps with their losses"),
     "unet_evaluations": (_number, "a number"),
     "seconds": (_number, "a number"),
+    "style_scale": (_number, "a number"),
     "shares": (_list_of(_number), "a list of numbers"),
     "parts": (_list_of(_part), "a list of styles with their shares"),
 }

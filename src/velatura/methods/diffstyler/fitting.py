@@ -18,7 +18,13 @@ from velatura.methods.base import recommended
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.diffstyler.style import MOMENT_ABARS, MOMENTS, LoraBackbone, encode_style_prompt
-from velatura.methods.fitting import fit_card, fit_identity, fit_settings, masked_pixels, style_weights
+from velatura.methods.fitting import (
+    fit_card,
+    fit_identity,
+    fit_settings,
+    masked_pixels,
+    style_weights,
+)
 from velatura.methods.resumable_fit import Curve, FitCheckpoint, resumable_fit
 from velatura.methods.validation import Range, Seed, Side, check_settings
 from velatura.models.backbone import Conditioning, PictureWords
@@ -26,6 +32,7 @@ from velatura.models.lora import attached, fresh_adapter, using
 from velatura.models.noise_schedule import NoiseSchedule, add_noise_each
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.style import Style
+from velatura.style.masked import only_inside
 from velatura.style.pictures import kept_image, picture_tensor
 
 PUBLISHED_RATE = 2e-4
@@ -73,30 +80,35 @@ class FitTarget:
 
 def fit_lora(
     settings: FitSettings,
-    picture: Picture,
+    pictures: Sequence[Picture],
     name: str,
     context: RunContext[LoraBackbone],
     mask: Picture | None,
     checkpoint: Path | None,
 ) -> Style:
-    """The style of a picture: its LoRA, the moments of its latents along its inversion, the model's word for it where
-    it has one, the picture, and a card with the prompt it was fitted under and the loss.
+    """The style of one or more pictures: their LoRA, the moments of their latents along their inversion, the model's
+    word for them where it has one (both as means), the pictures, and a card with the prompt it was fitted under and the
+    loss. The ``mask`` is that of every picture.
     """
     backbone = context.backbone
     rate = recommended(settings.fit_rate, "lora_rate", PUBLISHED_RATE, backbone.recommended_settings)
     settings = replace(settings, fit_rate=rate)
     cost = Cost(backbone)
-    pixels, weights, seen = _masked_picture(settings, picture, mask, backbone)
-    word = backbone.style_word(seen) if isinstance(backbone, PictureWords) else None
-    target = FitTarget(pixels, weights, encode_style_prompt(settings.fit_prompt, word, backbone))
+    masked = [_masked_picture(settings, picture, mask, backbone) for picture in pictures]
+    word = None
+    if isinstance(backbone, PictureWords):
+        word = torch.stack([backbone.style_word(seen) for _, _, seen in masked]).mean(0)
+    conditioning = encode_style_prompt(settings.fit_prompt, word, backbone)
+    targets = [FitTarget(pixels, weights, conditioning) for pixels, weights, _ in masked]
     own = fit_settings(settings, FitSettings)
-    kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, own), cost)
-    adapter, curve = _fitted_adapter(settings, target, kept, context)
-    card = fit_card(picture, own, curve, "all steps", cost)
+    identity = "".join(fit_identity(picture, mask, backbone, own) for picture in pictures)
+    adapter, curve = _fitted_adapter(settings, targets, FitCheckpoint(checkpoint, identity, cost), context)
+    card = fit_card(pictures[0], own, curve, "all steps", cost)
     card["prompt"] = settings.fit_prompt
-    tensors = {**adapter, "picture.00": picture_tensor(kept_image(picture.image))}
+    images = [kept_image(only_inside(picture, mask)) for picture in pictures]
+    tensors = {**adapter, **{f"picture.{number:02d}": picture_tensor(image) for number, image in enumerate(images)}}
     tensors |= {} if word is None else {"word": word.cpu()}
-    tensors |= inversion_moments(pixels, weights[0, 0] > 0, context)
+    tensors |= _mean_moments(targets, context)
     return Style(name, STYLE_METHOD, backbone.name, backbone.fingerprint, tensors, card)
 
 
@@ -118,32 +130,32 @@ def _masked_picture(
 
 
 def _fitted_adapter(
-    settings: FitSettings, target: FitTarget, checkpoint: FitCheckpoint, context: RunContext[LoraBackbone]
+    settings: FitSettings, targets: Sequence[FitTarget], checkpoint: FitCheckpoint, context: RunContext[LoraBackbone]
 ) -> tuple[dict[str, Tensor], Curve]:
     """The adapter after all steps, and its mean loss over every ``fit_every`` of them."""
     unet = context.backbone.unet
     generator = torch.Generator().manual_seed(settings.fit_seed)
     fresh = fresh_adapter(unet, settings.rank, generator)
     with attached(unet, {"style": fresh}), using(unet, "style"):
-        fit = LoraFit(settings, target, context.backbone, generator)
+        fit = LoraFit(settings, targets, context.backbone, generator)
         curve = resumable_fit(fit, settings.fit_steps, settings.fit_every, checkpoint, context.progress)
         return fit.adapter(), curve
 
 
 class LoraFit:
-    """The fit of the adapter that is attached to the UNet as "style", by AdamW on the noise loss."""
+    """The fit of the adapter attached to the UNet as "style", by AdamW on the noise loss; targets take turns."""
 
     def __init__(
-        self, settings: FitSettings, target: FitTarget, backbone: LoraBackbone, generator: torch.Generator
+        self, settings: FitSettings, targets: Sequence[FitTarget], backbone: LoraBackbone, generator: torch.Generator
     ) -> None:
-        self.settings, self.target, self.backbone, self.generator = settings, target, backbone, generator
+        self.settings, self.targets, self.backbone, self.generator = settings, targets, backbone, generator
         named = backbone.unet.named_parameters()
         self.parameters = {key.replace(".style.", "."): value for key, value in named if ".style." in key}
         for value in self.parameters.values():
             value.requires_grad_()
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=settings.fit_rate, weight_decay=1e-2)
         with torch.no_grad():
-            self.shape = backbone.encode(target.pixels).shape
+            self.shapes = [backbone.encode(target.pixels).shape for target in targets]
         self.losses: list[float] = []
 
     def initial_loss(self) -> None:
@@ -153,20 +165,21 @@ class LoraFit:
     @torch.enable_grad()
     def step(self, step: int) -> None:
         """One AdamW step on the noise loss of freshly drawn latents, timesteps and noise."""
-        loss = self._noise_loss()
+        loss = self._noise_loss(step % len(self.targets))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.losses.append(loss.item())
 
-    def _noise_loss(self) -> Tensor:
-        """The squared error of the network's prediction, a weighted mean over cells; latents are sampled anew.
+    def _noise_loss(self, number: int) -> Tensor:
+        """The squared error of the network's prediction of a target, a weighted mean over cells; latents are sampled
+        anew.
 
         The draws come in the published trainer's order: latents, noise, timesteps.
         """
-        backbone, target, count = self.backbone, self.target, self.settings.fit_batch
+        backbone, target, count = self.backbone, self.targets[number], self.settings.fit_batch
         with torch.no_grad():
-            draws = [torch.randn(self.shape, generator=self.generator) for _ in range(count)]
+            draws = [torch.randn(self.shapes[number], generator=self.generator) for _ in range(count)]
             latents = torch.cat([backbone.encode(target.pixels, draw) for draw in draws])
         noise = torch.randn(latents.shape, generator=self.generator).to(backbone.device)
         timesteps = torch.randint(len(backbone.schedule), (count,), generator=self.generator).to(backbone.device)
@@ -217,6 +230,12 @@ def prediction_weight(schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
     if schedule.prediction_type != "v_prediction":
         return torch.ones(len(timesteps), device=timesteps.device)
     return (1 / schedule.alphas_cumprod[timesteps.cpu()]).float().to(timesteps.device)
+
+
+def _mean_moments(targets: Sequence[FitTarget], context: RunContext[LoraBackbone]) -> dict[str, Tensor]:
+    """The means over targets of ``inversion_moments``."""
+    found = [inversion_moments(target.pixels, target.weights[0, 0] > 0, context) for target in targets]
+    return {name: torch.stack([each[name] for each in found]).mean(0) for name in found[0]}
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +15,13 @@ from torch import Tensor
 from velatura.diffusion.attention_control import changed
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free, conditional
+from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.inversion import Predict, Trajectory, invert
-from velatura.diffusion.latents import mixed_noise, with_moments
+from velatura.diffusion.latents import held, mixed_noise, with_moments
 from velatura.diffusion.samplers import Run, make_sampler
 from velatura.diffusion.source_features import RecordedSource, SourceFeatures, SourceInversion, WalkedSource
 from velatura.methods.base import RunResult, WorkingPicture
+from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import injection_sites
@@ -25,6 +29,7 @@ from velatura.methods.diffstyler.settings import DiffStylerSettings
 from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lora_backbone, check_loras, lora_backbone
 from velatura.methods.fitting import fit_settings
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
+from velatura.methods.region_tones import unclipped
 from velatura.models.backbone import Backbone, Prediction
 from velatura.models.lora import attached, using
 from velatura.models.noise_schedule import Levels, steps_of_strength
@@ -42,7 +47,6 @@ class DiffStyler(DiffStylerSettings):
 
     name: ClassVar[str] = "diffstyler"
     style_method: ClassVar[str] = STYLE_METHOD
-    regions: ClassVar[bool] = True
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:
@@ -62,11 +66,21 @@ class DiffStyler(DiffStylerSettings):
         checkpoint: Path | None = None,
     ) -> Style:
         """Train a LoRA on a picture, white in ``mask`` where it counts (section 1); resumed from ``checkpoint``."""
-        return fit_lora(self, picture, name, lora_backbone(context, self.name), mask, checkpoint)
+        return fit_lora(self, [picture], name, lora_backbone(context, self.name), mask, checkpoint)
+
+    def fit_several(
+        self, pictures: Sequence[Picture], name: str, context: RunContext[Backbone], checkpoint: Path | None = None
+    ) -> Style:
+        """Train one LoRA on several pictures, which take turns."""
+        return fit_lora(self, pictures, name, lora_backbone(context, self.name), None, checkpoint)
 
     def place(self, regions: Sequence[Region], content: Picture) -> Placement:
         """The regions' masks in a content, softened over ``feather`` pixels."""
-        return Placement.of(regions, content, self.feather)
+        return Placement.of(regions, content, self.feather, self.edge_radius(content))
+
+    def detail_share(self, placement: Placement) -> float:
+        """How much of the photo's detail comes back, in whole pictures too."""
+        return self.detail
 
     def _check_regions(self, regions: Sequence[Region], backbone: Backbone) -> None:
         super()._check_regions(regions, backbone)
@@ -80,7 +94,8 @@ class DiffStyler(DiffStylerSettings):
         """Invert the content, start from its noise in the styles' statistics, denoise each region by its LoRA."""
         backbone = context.backbone
         levels = backbone.schedule.ddim_levels(self.steps).up_to(steps_of_strength(self.steps, self.strength))
-        source = self.inverted(content, levels, context)
+        pixels = self.recoloured(content.pixels(), content.placement)
+        source = self.inverted(pixels, levels, context)
         trajectory = source.trajectory
         clean = trajectory.latents[0]
         if not len(levels) or not content.placement.union().any():
@@ -89,11 +104,23 @@ class DiffStyler(DiffStylerSettings):
         acted = {"acted": [self.acted(region) for region in content.placement.regions]}
         if self.source == "recorded":
             latents = self.denoised(x, source, trajectory, content.placement, context)
-            return RunResult(backbone.decode(latents), manifest=acted)
+            return RunResult(self.finished(latents, content.placement, backbone), manifest=acted)
         walked = WalkedSource(source.inversion, trajectory)
         latents = self.denoised(x, walked, trajectory, content.placement, context)
         psnr = _psnr(backbone.decode(walked.latents), backbone.decode(clean))
-        return RunResult(backbone.decode(latents), scores={"inversion_psnr": psnr}, manifest=acted)
+        result = self.finished(latents, content.placement, backbone)
+        return RunResult(result, scores={"inversion_psnr": psnr}, manifest=acted)
+
+    def recoloured(self, pixels: Tensor, placement: Placement) -> Tensor:
+        """Pixels (1, 3, H, W), in each region ``palette`` of the way to its style's; less below strength 0.5, so that
+        a small strength is a small change.
+        """
+        share = self.palette * min(1.0, 2 * self.strength)
+        return with_colours(pixels, pixels, placement, share) if share else pixels
+
+    def finished(self, latents: Tensor, placement: Placement, backbone: LoraBackbone) -> Tensor:
+        """The pixels of stylised latents, unclipped and in the styles' palettes once more."""
+        return self.recoloured(unclipped(backbone.decode(latents), placement), placement)
 
     def acted(self, region: Region) -> dict[str, Any]:
         """The settings that acted in a region, where they depend on its style."""
@@ -105,14 +132,17 @@ class DiffStyler(DiffStylerSettings):
             "start_mix": self.start_mix if started else 0.0,
         }
 
-    def inverted(self, content: WorkingPicture, levels: Levels, context: Context) -> RecordedSource:
-        """The content's inversion under the empty prompt, with the features that will be injected (section 3)."""
+    def inverted(self, pixels: Tensor, levels: Levels, context: Context) -> RecordedSource:
+        """The inversion of pixels (1, 3, H, W) under the empty prompt, with the features that will be injected
+        (section 3).
+        """
         backbone, sites = context.backbone, injection_sites(context.backbone.unet)
         injections = self.schedule.over(levels.timesteps[::-1], len(backbone.schedule))
         modules = {timestep: tuple(injection.shares(sites)) for timestep, injection in injections.items()}
         inversion = SourceInversion(backbone, context.unconditional(), levels, self.corrections, modules)
-        key = ("inverted", content.picture.digest, backbone.fingerprint, content.size, levels, self.corrections)
-        return inversion.run(lambda: backbone.encode(content.pixels()), key, context.cache, context.progress)
+        digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
+        key = ("inverted", digest, backbone.fingerprint, tuple(pixels.shape), levels, self.corrections)
+        return inversion.run(lambda: backbone.encode(pixels), key, context.cache, context.progress)
 
     def start(self, trajectory: Trajectory, placement: Placement, context: Context) -> Tensor:
         """The content's z_T, in each region that acts first ``start_adain`` of the way to the statistics of its style's
@@ -152,12 +182,30 @@ class DiffStyler(DiffStylerSettings):
         content = trajectory.latents[-2::-1]  # at the end of each step, the noisiest first
 
         def paste(index: int, stepped: Tensor) -> Tensor:
-            return regions[timesteps[index]].paste(stepped, content[index])
+            return regions[timesteps[index]].paste(held(stepped, content[index], self.hold), content[index])
 
         sampler = make_sampler("ddim", backbone.schedule, Run(self.steps, len(timesteps)))
         predict = self.regional_noise(styles, regions, source, context)
         with attached(backbone.unet, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
             return denoise(predict, x, sampler, after_step=paste, progress=context.progress)
+
+    @contextmanager
+    def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
+        """The prediction under each region's LoRA and prompt, without injection: the composition holds the content."""
+        backbone, regions = context.backbone, content.placement.regions
+        styles = [LoraStyle.of(region.style) for region in regions]
+
+        def under_lora(index: int, style: LoraStyle) -> Predict:
+            predict = conditional(backbone, style.conditioning(self.prompt, backbone))
+
+            def predict_under_lora(latents: Tensor, timestep: int) -> Prediction:
+                with using(backbone.unet, f"region{index}"):
+                    return predict(latents, timestep)
+
+            return predict_under_lora
+
+        with attached(backbone.unet, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
+            yield [under_lora(index, style) for index, style in enumerate(styles)]
 
     def regional_noise(
         self,
@@ -174,8 +222,9 @@ class DiffStyler(DiffStylerSettings):
         injections = self.schedule.over(tuple(regions), len(backbone.schedule))
         base = conditional(backbone, context.unconditional())
         negative = backbone.encode_prompt([self.negative_prompt])
+        scaling = GuidanceScaling.parse(self.guidance_scaling)
         predicts = [
-            classifier_free(backbone, style.conditioning(self.prompt, backbone), negative, self.guidance_scale)
+            classifier_free(backbone, style.conditioning(self.prompt, backbone), negative, self.guidance_scale, scaling)
             for style in styles
         ]
 

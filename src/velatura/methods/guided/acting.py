@@ -22,13 +22,13 @@ def check_style_acts(settings: GuidedSettings, style: Style, backbone: Backbone)
     if mix.in_words:
         note_once(
             f"The style '{style.name}' is in words: what needs a style picture is off "
-            f"({', '.join((*(f'the loss {name}' for name in off), 'moving the colours'))})."
+            f"({', '.join((*(f'the loss {name}' for name in off), 'moving colours and contrast'))})."
         )
     style_losses = (PICTURE_LOSSES | CLIP_LOSSES) - set(off)
     by_loss = settings.guidance_rms > 0 and any(settings.weights.get(name) for name in style_losses)
-    by_colour = settings.palette > 0 and not mix.in_words
+    by_start = max(settings.palette, settings.contrast) > 0 and not mix.in_words
     by_prompt = settings.guidance_scale != 0 and mix.acts_in_prompt(settings.prompt, backbone)
-    if settings.run_steps and not (by_loss or by_colour or by_prompt):
+    if settings.run_steps and not (by_loss or by_start or by_prompt):
         raise SettingError(f"Nothing of the style '{style.name}' can act: {_remedy(mix, backbone)}.")
 
 

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import SettingError
 from velatura.losses import StyleStatistics
 from velatura.losses.statistics import style_statistics
 from velatura.methods.base import versions
@@ -18,6 +17,7 @@ from velatura.models.backbone import Backbone, PictureWords
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.style import Style
+from velatura.style.masked import only_inside
 from velatura.style.pictures import kept_image, picture_tensor, pictures_of
 
 CPU = torch.device("cpu")
@@ -73,26 +73,27 @@ class GuidedStyle:
 def fit_guided(
     picture: Picture, name: str, context: RunContext[Backbone], size: int = 0, mask: Picture | None = None
 ) -> Style:
-    """A style with its picture, the picture's statistics at short side ``size`` (0: the usual one) and, where the
-    model reads pictures as words, its word.
+    """A style with its picture, of which only what is white in ``mask`` counts, the picture's statistics at short side
+    ``size`` (0: the usual one) and, where the model reads pictures as words, its word.
 
-    Nothing is trained. Raises SettingError for a ``mask``, which is not supported.
+    Nothing is trained. Raises StyleError for a mask that is black everywhere.
     """
-    if mask is not None:
-        raise SettingError("guided takes no style mask yet: use --method s2prest, or cut the style picture.")
+    image = only_inside(picture, mask)
     backbone = context.backbone
-    pixels = image_to_pixels(picture.image, usual_size(picture.size, size, backbone)).to(context.device)
+    pixels = image_to_pixels(image, usual_size(picture.size, size, backbone)).to(context.device)
     trunk = perceptual_trunk(context.device, backbone.dtype)
     statistics = style_statistics(pixels, trunk)
     tensors = {f"gram.{layer}": gram for layer, gram in statistics.grams.items()}
     tensors |= {"colour.mean": statistics.colour_mean, "colour.factor": statistics.colour_factor}
-    tensors |= {"picture.00": picture_tensor(kept_image(picture.image))}
+    tensors |= {"picture.00": picture_tensor(kept_image(image))}
     if isinstance(backbone, PictureWords):
         tensors["word"] = backbone.style_word(pixels)
     card = {
         "picture": picture.name,
+        "file": picture.file,
         "sha256": picture.digest,
         "size": list(picture.size),
+        "settings": {"size": size},
         "features": trunk.source,
         "versions": versions(),
     }

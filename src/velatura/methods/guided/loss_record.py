@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from velatura.losses import CONTENT_LOSSES
 
+MOST_POINTS = 60  # of a curve in the manifest, for which a JPEG has 64 KB
 EXPLOSION = 10.0  # times its first value
 # First values below these, which sound results stay above, count as these: a run can start at the content itself.
 SMALLEST: Mapping[str, float] = {"mse": 0.01, "mse_rgb": 0.01, "vgg": 0.1, "vgg_shallow": 0.2, "zecon": 0.5}
@@ -18,15 +19,25 @@ log = logging.getLogger("velatura")
 
 @dataclass(frozen=True)
 class LossRecord:
-    """The ``first`` and the ``last`` values of a run's losses by name (of several regions, name.number)."""
+    """The ``first``, the ``last`` and ``all`` values of a run's losses by name (of several regions, name.number)."""
 
     first: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    all: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, float]) -> None:
         """Take the values of one step."""
+        for name, value in values.items():
+            self.all.setdefault(name, []).append(value)
         self.first.update({name: value for name, value in values.items() if name not in self.first})
         self.last.update(values)
+
+    def curves(self) -> dict[str, list[float]]:
+        """The values over the run to four digits, evenly thinned to at most ``MOST_POINTS`` and the last."""
+        thinned = {
+            name: values[: -1 : -(-len(values) // MOST_POINTS)] + values[-1:] for name, values in self.all.items()
+        }
+        return {name: [float(f"{value:.4g}") for value in values] for name, values in thinned.items()}
 
     def exploded(self) -> dict[str, list[float]]:
         """The first and last value of each content loss that grew tenfold, or is not finite any more."""

@@ -6,7 +6,8 @@ the losses compare decode(x0_hat) (Bansal et al. 2023, arXiv 2302.07121).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,18 +17,21 @@ from torch import Tensor
 
 from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
 from velatura.diffusion.denoising import DenoisingStep, denoise, unsteered
-from velatura.diffusion.guidance import classifier_free, composed
+from velatura.diffusion.guidance import classifier_free, composed, conditional
+from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
 from velatura.diffusion.inversion import Predict
 from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
-from velatura.methods.base import RunResult, WorkingPicture
+from velatura.losses.detail import local_detail
+from velatura.methods.base import RunResult, WorkingPicture, with_recommended
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
+from velatura.methods.guided.grid import grid_channels
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.mixing import GuidedMix
 from velatura.methods.guided.objectives import EncodedContent, LossSettings, RegionObjective, region_objective
 from velatura.methods.guided.presets import PRESETS
-from velatura.methods.guided.recolouring import recoloured
+from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.settings import GuidedSettings
 from velatura.methods.guided.sizing import usual_size
 from velatura.methods.guided.steering import (
@@ -42,12 +46,16 @@ from velatura.methods.guided.steering import (
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction, TextConditioned
-from velatura.models.noise_schedule import add_noise
+from velatura.models.noise_schedule import Levels, add_noise
 from velatura.picture import Picture
 from velatura.picture.sizing import MIN_SIDE
 from velatura.regions import Placement, Region
 from velatura.style import Style
 from velatura.style.mixing import mixed_style
+
+# Of the way to the style's palette that the result goes at the end. All of it would repeat the start's curve, whose
+# steepest parts turn a breath of shade in a white sky into the style's next colour.
+FINAL_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,23 +64,23 @@ class Guided(GuidedSettings):
 
     name: ClassVar[str] = "guided"
     style_method: ClassVar[str] = "guided"
-    regions: ClassVar[bool] = True
     text_styles: ClassVar[bool] = True
     mixes: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     bytes_per_pixel: ClassVar[int] = 1500  # measured: 1544 at 768 px; gradient=unet takes half as much again
 
     def resolved(self, backbone: Backbone) -> Guided:
-        """With a gradient scale for the kind of model where it was left to that ("auto")."""
+        """With the model's guidance, and a gradient scale for its kind where it was left to that ("auto")."""
+        method = with_recommended(self, {"guidance_scaling": PLAIN}, backbone.recommended_settings)
         if self.gradient_scale != "auto":
-            return self
+            return method
         if backbone.factor == 1:
-            return replace(self, gradient_scale="raw")
+            return replace(method, gradient_scale="raw")
         note_once(
             "These weights are made for a model of pixels: on a latent one they set the ratios only, and guidance_rms "
             "the strength (gradient_scale=rms)."
         )
-        return replace(self, gradient_scale="rms")
+        return replace(method, gradient_scale="rms")
 
     def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
         """One style whose targets, statistics and words are weighted sums of those of several."""
@@ -93,7 +101,7 @@ class Guided(GuidedSettings):
     ) -> Style:
         """The picture's statistics and its word; a moment's work, so ``checkpoint`` is not used.
 
-        Raises SettingError for a ``mask``.
+        Raises StyleError for a mask that is black everywhere.
         """
         return fit_guided(picture, name, context, self.size, mask)
 
@@ -105,22 +113,33 @@ class Guided(GuidedSettings):
         return [self._stylized(content, context) for content in contents]
 
     def _stylized(self, content: WorkingPicture, context: RunContext[Backbone]) -> RunResult:
-        """x_T by inversion or noise of the recoloured content, denoised under each region's losses and word."""
+        """x_T by inversion or noise of the content in the style's contrast and colours, denoised under each region's
+        losses and word; then the detail that the autoencoder lost of the start is put back.
+        """
         backbone, placement = context.backbone, content.placement
-        colour_share = self.palette * min(1.0, 2 * self.strength)
+        share = min(1.0, 2 * self.strength)
         with torch.no_grad():
-            pixels = recoloured(content.pixels().to(context.device), placement, colour_share)
+            original = content.pixels().to(context.device)
+            pixels = with_style_contrast(original, placement, share * self.contrast)
+            pixels = recoloured(pixels, placement, share * self.palette)
             latents = backbone.encode(pixels)
+            lost = share * self.sharpness * (pixels - backbone.decode(latents))
             steps = regions_of_steps(placement, latents, self.run_sampler(context).timesteps)
-        seen = EncodedContent(at_resolution(pixels, self.loss_resolution), latents)
+        seen = self.seen_by_losses(pixels, latents, original)
         objectives = self.objectives_of_steps(seen, placement, steps, context)
         predict = self.predictor_of_steps(placement.regions, steps, backbone)
         with torch.no_grad():
             start = self.start_latents(latents, context)
             result, losses = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
-            decoded = recoloured(backbone.decode(result), placement, colour_share)
+            decoded = recoloured(backbone.decode(result) + lost, placement, FINAL_SHARE * share * self.palette)
         losses.warn(content.picture.name)
         return RunResult(decoded, scores=losses.last, manifest=_described(objectives, losses))
+
+    def seen_by_losses(self, pixels: Tensor, latents: Tensor, original: Tensor) -> EncodedContent:
+        """The start (1, 3, H, W) and its latents as losses see it, beside the ``original`` content."""
+        pixels, original = (at_resolution(each, self.loss_resolution) for each in (pixels, original))
+        detail = local_detail(original, self.flat_push) if self.flat_push < 1 else None
+        return EncodedContent(pixels, latents, original, detail)
 
     def start_latents(self, latents: Tensor, context: RunContext[Backbone]) -> Tensor:
         """x_t of clean ``latents`` at the level from which the run starts, by DDIM inversion or by fresh noise."""
@@ -167,6 +186,7 @@ class Guided(GuidedSettings):
             self.guidance_rms,
             self.gradient_steps,
             self.loss_resolution,
+            grid_channels(backbone, latents) if self.gradient_scale == "rms" else None,
         )
 
     def objectives(
@@ -220,10 +240,19 @@ class Guided(GuidedSettings):
     def predictor(self, regions: Sequence[Region], shares: Tensor, backbone: Backbone) -> Predict:
         """Classifier-free guidance by each region's prompt in its share (K, 1, h, w) of the latents."""
         unconditional = self._encoded(self.negative_prompt, backbone)
+        scaling = GuidanceScaling.parse(self.guidance_scaling)
         conditionings = [self.conditioning(region.style, backbone) for region in regions]
         if len(regions) == 1 and _region_shares(shares)[0] is None:
-            return classifier_free(backbone, conditionings[0], unconditional, self.guidance_scale)
-        return composed(backbone, conditionings, shares, unconditional, self.guidance_scale)
+            return classifier_free(backbone, conditionings[0], unconditional, self.guidance_scale, scaling)
+        return composed(backbone, conditionings, shares, unconditional, self.guidance_scale, scaling)
+
+    @contextmanager
+    def tile_predictors(
+        self, content: WorkingPicture, levels: Levels, context: RunContext[Backbone]
+    ) -> Iterator[list[Predict]]:
+        """The prediction under each region's prompt, without losses: the composition has what they asked for."""
+        backbone, regions = context.backbone, content.placement.regions
+        yield [conditional(backbone, self.conditioning(region.style, backbone)) for region in regions]
 
     def conditioning(self, style: Style, backbone: Backbone) -> Conditioning:
         """The prompt, with the style's word or text for "*"; the empty prompt where the style has neither for it."""
@@ -259,5 +288,6 @@ def _described(objectives: Sequence[RegionObjective], losses: LossRecord) -> dic
         "image_encoder": next((region.encoder_source for region in objectives if region.encoder_source), ""),
         "losses_off": sorted({name for region in objectives for name in region.losses_off}),
         "exploded": losses.exploded(),
+        "loss_curves": losses.curves(),
     }
     return {name: entry for name, entry in entries.items() if entry or name in ("features", "image_encoder")}

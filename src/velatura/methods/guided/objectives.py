@@ -36,10 +36,16 @@ AnyImageEncoder = ClipImageEncoder | EfficientNetImageEncoder
 
 @dataclass(frozen=True, eq=False)
 class EncodedContent:
-    """A content as losses see it, ``pixels`` (1, 3, H, W), and its clean ``latents`` (1, C, h, w)."""
+    """A content as losses see it, ``pixels`` (1, 3, H, W), and its clean ``latents`` (1, C, h, w).
+
+    ``original`` are its pixels where those were moved to the style's colours; ``detail`` (1, 1, H, W) is how much of
+    the style losses' gradient each place gets (None: all of it).
+    """
 
     pixels: Tensor
     latents: Tensor
+    original: Tensor | None = None
+    detail: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -100,9 +106,10 @@ def region_objective(
             context.generator(),
             context.cache,
             region.style.identity,
+            content.original,
         )
         unet_encoder = backbone.encoder_maps if isinstance(backbone, HasUNet) else None
-        objective = make_objective(weights, targets, settings.spans, unet_encoder)
+        objective = replace(make_objective(weights, targets, settings.spans, unet_encoder), detail=content.detail)
         check_encoder_maps(objective, backbone)
         height, width = content.pixels.shape[2:]
         crops = crops_over((height, width), settings.crop_side, context.generator(), share)

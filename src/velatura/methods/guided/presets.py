@@ -14,6 +14,9 @@ POSTER: Mapping[str, Any] = {
     "loss_resolution": 0,
     "crop": 1.0,
     "palette": 0.0,
+    "contrast": 0.0,
+    "sharpness": 0.0,
+    "flat_push": 1.0,
     "prompt": "",
     "guidance_rms": 0.5,
 }
@@ -39,6 +42,9 @@ ZECON: Mapping[str, Any] = {
     "strength": 0.5,
     "sampler": "ddpm",
     "palette": 0.0,
+    "contrast": 0.0,
+    "sharpness": 0.0,
+    "flat_push": 1.0,
     "prompt": "",
 }
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
-from velatura.losses import check_losses
-from velatura.methods.base import Method
+from velatura.losses import COLOUR_LOSSES, check_losses
 from velatura.methods.guided.steering import GRADIENT_SCALES, GRADIENTS, LOSS_INPUTS
+from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import PLACEHOLDER
 from velatura.models.noise_schedule import steps_of_strength
 from velatura.span import Span
 
-DEFAULT_WEIGHTS: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "texture": 3.0, "palette": 6.0, "range": 1.0}
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing itself from Python 3.11 on
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "mse_rgb": 1.5,
+    "vgg": 0.5,
+    "structure": 2.0,
+    "texture": 3.0,
+    "palette": 2.0,
+    "range": 1.0,
+}
 
 
 @dataclass(frozen=True)
-class GuidedSettings(Method):
+class GuidedSettings(RegionalMethod):
     """Settings of loss-guided diffusion.
 
     ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
@@ -37,9 +48,14 @@ class GuidedSettings(Method):
     published for pixels. A step has ``gradient_steps`` pushes, which share ``guidance_rms``.
     ``sampler`` is "ddim", where ``eta`` (0..1) mixes in fresh noise, "ddpm" (ancestral; with the learned variance of
     an ADM), "dpmsolver++", "unipc" or "euler".
-    ``palette`` (0..1) is how far the content's colours are moved to the style's mean and covariance before all else,
-    and the result's once more (less below strength 0.5, so that a small strength is a small change).
+    ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and the
+    result's once more; ``contrast`` (0..1) how far, before that, its contrast in bands from fine to coarse is moved to
+    the style's, which makes lines for a drawing; ``sharpness`` (0..1) how much of the detail that the autoencoder loses
+    of that start is put back into the result (all less below strength 0.5: a small strength is a small change).
+    ``flat_push`` (0..1) is how much of the push through features and colours reaches flat places, such as skies.
     ``guidance_scale`` is that of classifier-free guidance by the prompt, away from ``negative_prompt``.
+    ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is
+    what the model's folder recommends, or plain.
     ``prompt`` with "*" takes the style picture's own word where the model reads pictures as words.
     ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the model's
     native size, at most 512).
@@ -60,6 +76,7 @@ class GuidedSettings(Method):
     steps: Steps = 40
     strength: Share = 0.6
     guidance_scale: GuidanceScale = 1.2
+    guidance_scaling: str = ""
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
     start: Annotated[str, Choices(("inversion", "noise"))] = "inversion"
@@ -72,6 +89,9 @@ class GuidedSettings(Method):
     gradient_scale: Annotated[str, Choices((*GRADIENT_SCALES, "auto"))] = "rms"
     guidance_rms: Annotated[float, Range(0, 100)] = 0.25
     palette: Share = 1.0
+    contrast: Share = 1.0
+    sharpness: Share = 0.7
+    flat_push: Share = 0.15
     gradient_steps: Annotated[int, Range(1, 100)] = 1
     eta: Share = 0.0
     sampler: Annotated[str, Choices(tuple(SAMPLERS))] = "ddim"
@@ -84,11 +104,19 @@ class GuidedSettings(Method):
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
         check_losses(self.weights, self.spans)
+        GuidanceScaling.parse(self.guidance_scaling)
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:
         """The settings that a fit depends on: the size of the statistics."""
         return {"size": self.size}
+
+    def in_asked_colours(self) -> Self:
+        """With no more ``palette`` than the share of the style in ``colours``; without any of it, no colour losses."""
+        chosen = super().in_asked_colours()
+        if self.colour_share != 0:
+            return chosen
+        return replace(chosen, weights={**self.weights, **{name: 0.0 for name in COLOUR_LOSSES & set(self.weights)}})
 
     @property
     def run_steps(self) -> int:

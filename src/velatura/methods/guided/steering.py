@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from velatura.diffusion.denoising import DenoisingStep
 from velatura.diffusion.inversion import Predict
 from velatura.losses import LossInput
+from velatura.methods.guided.grid import without_grid
 from velatura.methods.guided.objectives import RegionObjective
 from velatura.models.backbone import Backbone, Prediction
 from velatura.models.noise_schedule import add_noise, predict_x0
@@ -115,6 +116,7 @@ class Steering:
 
     ``gradient_scale`` turns s g into a push on the noise of rms ``guidance_rms``, over ``gradient_steps`` pushes.
     Losses take ``loss_input``, decoded and at a short side of ``loss_resolution`` pixels at most (0: as it is).
+    In the channels of ``grid`` (C,) pushes lose their local mean (None: in none).
     """
 
     backbone: Backbone
@@ -126,6 +128,7 @@ class Steering:
     guidance_rms: float = 0.25
     gradient_steps: int = 1
     loss_resolution: int = 0
+    grid: Tensor | None = None
 
     def through_unet(self, step: DenoisingStep) -> tuple[DenoisingStep, Values]:
         """eps' = eps + scale(s dL/dx_t), the gradient through the UNet (Dhariwal & Nichol 2021, algorithm 2).
@@ -166,6 +169,7 @@ class Steering:
             gradient = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
             limit = self.guidance_rms / self.gradient_steps
             scaled = self.gradient_scale(math.sqrt(1 - step.abar) * gradient, limit)
+            scaled = scaled if self.grid is None else without_grid(scaled, self.grid)
             share = region.shares.get(step.timestep, region.share)
             push = push + (scaled if share is None else share * scaled)
             several = len(self.objectives) > 1

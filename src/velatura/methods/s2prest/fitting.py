@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from velatura.methods.cost import Cost
-from velatura.methods.fitting import fit_card, fit_identity, fit_settings, masked_pixels, style_weights
+from velatura.methods.fitting import (
+    fit_card,
+    fit_identity,
+    fit_settings,
+    masked_pixels,
+    style_weights,
+)
 from velatura.methods.resumable_fit import FitCheckpoint, resumable_fit
 from velatura.methods.s2prest.conditioned import Context, WordConditioned
 from velatura.methods.s2prest.views import Views, make_views
@@ -19,7 +25,8 @@ from velatura.methods.s2prest.word_map import WordMap
 from velatura.methods.validation import Range, Seed, Share, Side, check_settings
 from velatura.models.backbone import PLACEHOLDER, PictureWords
 from velatura.models.noise_schedule import add_noise_each
-from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture import Picture, image_to_pixels
+from velatura.style.masked import only_inside
 from velatura.style.pictures import kept_image, picture_tensor
 
 CHECKED = 16  # noised views that the loss is checked on
@@ -237,5 +244,6 @@ def fit_word(
     curve = resumable_fit(fit, settings.fit_steps, settings.fit_check, kept, context.progress)
     stopped = "plateau" if curve[-1][0] < settings.fit_steps else "all steps"
     card = fit_card(picture, own, curve, stopped, cost)
-    tensors = {**fit.best.tensors(), "embedding": embedding, "picture.00": picture_tensor(pixels_to_image(pixels))}
+    shown = kept_image(only_inside(picture, mask))
+    tensors = {**fit.best.tensors(), "embedding": embedding, "picture.00": picture_tensor(shown)}
     return tensors, card

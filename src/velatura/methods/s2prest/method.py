@@ -6,7 +6,8 @@ word map fitted on S, which makes a word of an image embedding.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,9 +20,10 @@ from velatura.cache import tensor_digest
 from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free
-from velatura.diffusion.latents import adain
+from velatura.diffusion.guidance_scaling import GuidanceScaling
+from velatura.diffusion.inversion import Predict
+from velatura.diffusion.latents import adain, near_moments
 from velatura.diffusion.samplers import Run, make_sampler
-from velatura.errors import SettingError
 from velatura.methods.base import RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fitting import fit_settings
@@ -30,14 +32,17 @@ from velatura.methods.s2prest.edges import EDGE_SOURCES, NO_EDGES, edge_picture,
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
 from velatura.methods.s2prest.mixing import mix_styles
 from velatura.methods.s2prest.quantities import Conditions, ContentBatch, Entry, Noises, Start, noised_mix
-from velatura.methods.s2prest.settings import S2PreSTSettings
+from velatura.methods.s2prest.settings import S2PREST_SHARES, S2PreSTSettings, paper_preset
 from velatura.methods.s2prest.style import S2PreSTStyle, StylePart
+from velatura.methods.s2prest.tiles import tile_noise
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction
-from velatura.models.noise_schedule import NoiseSchedule, add_noise, predict_noise, steps_of_strength
+from velatura.models.noise_schedule import Levels, NoiseSchedule, add_noise, predict_noise, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture.palette import transport_palette
 from velatura.picture.tensors import covering
 from velatura.span import progress_of
 from velatura.style import Style
+from velatura.style.pictures import palette_of_style
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,11 @@ class S2PreST(S2PreSTSettings):
 
     name: ClassVar[str] = "s2prest"
     style_method: ClassVar[str] = "s2prest"  # InST shares its styles
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": paper_preset(S2PREST_SHARES)}
     batch: ClassVar[int] = 4
     layout: ClassVar[str] = "paper"
     mixes: ClassVar[bool] = True
+    needs_picture_words: ClassVar[bool] = True
 
     @property
     def fit_settings(self) -> Mapping[str, Any]:
@@ -86,6 +93,7 @@ class S2PreST(S2PreSTSettings):
         if entry.run:
             start = self.start(batch, conditions, entry, context)
             latents = self.denoised(start.latents, conditions, entry, context)
+            latents = near_moments(latents, batch.z_style, self.final_adain)
         return [
             RunResult(backbone.decode(latents[i : i + 1]), self._layers(batch.edges[i : i + 1], content.picture.size))
             for i, content in enumerate(contents)
@@ -113,7 +121,7 @@ class S2PreST(S2PreSTSettings):
         picture, key = content.picture, self.cache_key(content.size, context)
 
         def encode_content() -> tuple[Tensor, Tensor]:
-            pixels = self.working_pixels(picture.image, content.size)
+            pixels = self.content_pixels(content)
             return context.backbone.encode(pixels, noises.content_posterior), self.encode_image(pixels, context)
 
         def encode_edges() -> tuple[Tensor, Tensor, Tensor]:
@@ -121,17 +129,25 @@ class S2PreST(S2PreSTSettings):
             pixels = self.working_pixels(image, content.size)
             return context.backbone.encode(pixels, noises.edges_posterior), self.encode_image(pixels, context), pixels
 
-        z_content, e_content = context.cache.get_or_compute(("content", picture.digest, *key), encode_content)
+        colours = (self.palette, content.placement.regions[0].style.identity) if self.palette else ()
+        z_content, e_content = context.cache.get_or_compute(("content", picture.digest, *colours, *key), encode_content)
         z_edges, e_edges, edges = z_content, e_content, torch.zeros(1, 0)
         if self.edges != NO_EDGES:
             edge_key = ("edges", picture.digest, self.edges, self.edge_threshold, *key)
             z_edges, e_edges, edges = context.cache.get_or_compute(edge_key, encode_edges)
         return adain(z_content, z_style, self.adain), z_edges, z_style, e_content, e_edges, edges
 
+    def content_pixels(self, content: WorkingPicture) -> Tensor:
+        """A content (1, 3, H, W) in [-1, 1] at the working size, ``palette`` of the way to its style's colours."""
+        pixels = self.working_pixels(content.picture.image, content.size)
+        palette = palette_of_style(content.placement.regions[0].style) if self.palette else None
+        return pixels if palette is None else transport_palette(pixels, palette, self.palette)
+
     def _style_latents(self, style: S2PreSTStyle, size: Size, noises: Noises, context: Context) -> Tensor:
         """z_S (1, C, h, w), of several pictures their weighted sum; zeros where it is not used and there is none."""
         if not style.pictures:
-            style.require_picture(style_latent=self.style_latent, adain=self.adain)
+            style.require_picture(style_latent=self.style_latent, adain=self.adain, palette=self.palette)
+            style.require_picture(final_adain=self.final_adain)
             return torch.zeros_like(noises.content)
 
         def encode_style() -> Tensor:
@@ -205,13 +221,19 @@ class S2PreST(S2PreSTSettings):
         backbone = context.backbone
         sampler = make_sampler(self.sampler, backbone.schedule, Run(self.steps, entry.run))
         timesteps = sampler.timesteps
+        scaling = GuidanceScaling.parse(self.guidance_scaling)
 
         def predict(x: Tensor, timestep: int) -> Prediction:
             progress = progress_of(timesteps.index(timestep), len(timesteps))
             c = self.condition(conditions, edge_weight(self.edge_schedule, progress))
-            return classifier_free(backbone, c, conditions.unconditional, self.guidance_scale)(x, timestep)
+            return classifier_free(backbone, c, conditions.unconditional, self.guidance_scale, scaling)(x, timestep)
 
         return denoise(predict, latents, sampler, progress=context.progress)
+
+    @contextmanager
+    def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
+        """The prediction under the whole picture's condition c."""
+        yield [tile_noise(self, content, context)]
 
     # What the published program computes otherwise; ``reproductions.s2prest`` overrides it.
 
@@ -245,39 +267,3 @@ class S2PreST(S2PreSTSettings):
     def cache_key(self, size: Size, context: Context) -> tuple[Hashable, ...]:
         """What latents and embeddings depend on beside their picture."""
         return context.backbone.fingerprint, size
-
-
-@dataclass(frozen=True)
-class InST(S2PreST):
-    """Plain InST (Zhang et al. 2023): the style's own condition, no edges, no style latent."""
-
-    name: ClassVar[str] = "inst"
-
-    content_condition: float = 0.0
-    edge_condition: float = 0.0
-    style_condition: float = 1.0
-    edge_noise: float = 0.0
-    style_latent: float = 0.0
-    edges: str = NO_EDGES
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        idle = self._idle_edge_settings()
-        if idle:
-            raise SettingError(
-                f"{self.name} goes without edges, so that {' and '.join(idle)} would do nothing: leave "
-                f"{'it' if len(idle) == 1 else 'them'} out, give edges with edge_noise or edge_condition, or use "
-                "--method s2prest."
-            )
-
-    def _idle_edge_settings(self) -> list[str]:
-        """Edge settings that were set and that nothing comes of."""
-        drawn = self.edges != NO_EDGES
-        changed = {
-            "edge_condition": self.edge_condition > 0 and not drawn,
-            "edge_noise": self.edge_noise > 0 and not drawn,
-            "edges": drawn and not (self.edge_noise or self.edge_condition),
-            "edge_threshold": self.edge_threshold > 0 and self.edges != "canny",
-            "edge_schedule": self.edge_schedule != "constant" and not (drawn and self.edge_condition),
-        }
-        return [name for name, idle in changed.items() if idle]

@@ -53,6 +53,7 @@ class ZeConOriginal(Method):
     a patch is between ``patch_area_min`` and ``patch_area_max`` (above 0, up to 1) of the picture.
     """
 
+    as_published: ClassVar[bool] = True
     name: ClassVar[str] = "zecon-original"
     style_method: ClassVar[str] = "guided"
     text_styles: ClassVar[bool] = True

@@ -1,0 +1,48 @@
+"""Distance to the structure of the original content: its local contrast, whatever became of its light and colours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from velatura.losses.base import LossInput, Targets
+from velatura.losses.detail import local_mean
+from velatura.losses.luma import luma
+
+WINDOWS = (7, 21, 63)  # px
+FLAT = 0.15  # of the whole picture's standard deviation: local contrast far below it counts as flat
+
+
+def normalised(pixels: Tensor, window: int) -> Tensor:
+    """The luma (B, 1, H, W) of pixels (B, 3, H, W) with its mean in a square ``window`` taken off, divided by its
+    deviation there: about -1 to 1, and near 0 where the picture is flat.
+
+    A rising linear change of luma leaves it as it is.
+    """
+    light = luma(pixels)[:, None]
+    floor = (FLAT**2 * light.var((1, 2, 3), keepdim=True)).detach().clamp(min=1e-6)
+    mean = local_mean(light, window)
+    variance = (local_mean(light.square(), window) - mean.square()).clamp(min=0)
+    return (light - mean) / (variance + floor).sqrt()
+
+
+class LocalStructure:
+    """Half the mean squared difference of locally normalised luma to the original content's, over three window sizes.
+
+    But for its floor it is one minus the local correlation coefficient (Avants et al. 2008, and the structure term of
+    SSIM, Wang et al. 2004): the sign of edges counts, light and colour do not; what appears in flat places does.
+    """
+
+    name = "structure"
+    layers: tuple[str, ...] = ()
+    needs_encoder_maps = False
+
+    def __init__(self, targets: Targets) -> None:
+        original = targets.content.pixels if targets.original is None else targets.original
+        self.wanted = {window: normalised(original, window) for window in WINDOWS}
+
+    def __call__(self, result: LossInput, content: LossInput) -> Tensor:
+        distances = [
+            (normalised(result.pixels, window) - wanted).square().mean() for window, wanted in self.wanted.items()
+        ]
+        return torch.stack(distances).mean() / 2

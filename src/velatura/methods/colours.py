@@ -1,0 +1,42 @@
+"""The last stage of every method: a result's colours, between the content's and the styles'."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from velatura.picture.palette import keep_chroma, transport_palette
+from velatura.regions import Placement
+from velatura.style import Style
+from velatura.style.pictures import palette_of_style
+
+
+@torch.no_grad()
+def with_colours(pixels: Tensor, content: Tensor, placement: Placement, share: float | None) -> Tensor:
+    """A result's pixels (1, 3, H, W), its colours ``share`` of the way from those of its ``content`` (the same shape)
+    at 0 to the palette of each region's own style at 1; None leaves them as they are.
+
+    Where regions blend, so do their results, by each one's part. Styles without a picture move nothing.
+    """
+    if share is None:
+        return pixels
+    moved = pixels
+    for region, part in zip(placement.regions, placement.parts(), strict=True):
+        mask = F.interpolate(torch.from_numpy(part)[None, None].to(pixels), pixels.shape[2:], mode="area")
+        if not bool(mask.any()):
+            continue
+        own = _in_region(pixels, content.to(pixels), region.style, share, mask)
+        moved = own if bool((mask == 1).all()) else moved + mask * (own - pixels)
+    return moved
+
+
+def _in_region(pixels: Tensor, content: Tensor, style: Style, share: float, mask: Tensor) -> Tensor:
+    """The pixels in the colours of one region, whose part of the picture is ``mask`` (1, 1, H, W)."""
+    palette = palette_of_style(style) if share else None
+    if share and palette is None:
+        return pixels
+    photo = keep_chroma(pixels, content, mask) if share < 1 else pixels
+    if palette is None:
+        return photo
+    return torch.lerp(photo, transport_palette(pixels, palette, 1.0, mask), share)

@@ -1,0 +1,1 @@
+"""A picture of any size worked on in overlapping tiles of the model's size."""
