@@ -1,5 +1,5 @@
 # make demo   install into .venv and stylise a real photo offline
-# make test   install and run the tests
+# make test   install and run the tests, one process and one thread a core
 # make check  install and run ruff, mypy and import-linter
 # make test-install  install the package alone into an empty environment and stylise a picture with it
 PYTHON ?= python3
@@ -25,7 +25,7 @@ demo: install
 	$(BIN)/python examples/demo.py
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

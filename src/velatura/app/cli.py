@@ -12,10 +12,24 @@ from typing import Annotated
 
 import typer
 
-from velatura.app import mask_command, models_commands, styles_commands, train_commands
+from velatura.app import commands
 from velatura.app.command import with_options
 from velatura.app.failures import Program, outlive_readers, told
-from velatura.app.options import Device, Dtype, LossWeights, MethodName, Model, Preset, Settings, parse_settings
+from velatura.app.options import (
+    Colours,
+    Device,
+    Dtype,
+    LossWeights,
+    MethodName,
+    Model,
+    Preset,
+    ReportFile,
+    Settings,
+    Size,
+    StyleScale,
+    parse_settings,
+    parse_size,
+)
 from velatura.app.terminal import TerminalProgress, console, say
 from velatura.errors import SettingError
 from velatura.registry import check_name, method_class
@@ -28,10 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(styles_commands.app, name="styles")
-app.add_typer(train_commands.app, name="train-house")
-app.add_typer(models_commands.app, name="models")
-app.command("mask")(mask_command.mask)
+commands.add_to(app)
 
 DEBUG = "--debug"
 
@@ -92,14 +103,12 @@ class StylizeOptions:
     method: MethodName = "guided"
     preset: Preset = ""
     model: Model = "house"
-    size: Annotated[
-        int | None,
-        typer.Option(help="Working length of the short side in pixels.", show_default="the photo's within limits"),
-    ] = None
+    size: Size = None
     strength: Annotated[
         str | None,
         typer.Option(
-            help="How far from the photo: 0 is the photo itself, 1 forgets it; several as 0.2,0.4.",
+            help="How far from the photo: 0 is the photo itself, 1 forgets it; several as 0.2,0.4; auto chooses for "
+            "each photo, of three results, the knee of content against style.",
             show_default="method's",
         ),
     ] = None
@@ -109,6 +118,8 @@ class StylizeOptions:
     seed: Annotated[int, typer.Option(help="The seed of everything random: the same seed gives the same picture.")] = 0
     loss: LossWeights = None
     setting: Settings = None
+    colours: Colours = None
+    style_scale: StyleScale = None
     layout: Annotated[
         str,
         typer.Option(
@@ -116,6 +127,7 @@ class StylizeOptions:
             show_default="without --out the method's, else flat",
         ),
     ] = ""
+    report: ReportFile = None
     sidecar: Annotated[bool, typer.Option("--sidecar", help="Also write the manifest beside the picture.")] = False
     recursive: Annotated[bool, typer.Option("--recursive", help="Also the photos in subfolders.")] = False
     force: Annotated[
@@ -147,32 +159,40 @@ def stylize(options: StylizeOptions) -> None:
     check_name(options.method)
     announce(options.model)
     from velatura.app.files import find_contents
-    from velatura.app.options import parse_regions, parse_strengths, parse_styles
+    from velatura.app.options import parse_regions, parse_strength_option, parse_styles
     from velatura.app.sweep import Sweep, Where
     from velatura.methods.validation import check_seed
 
     check_seed(options.seed)
     method, settings = parse_settings(options.method, options.setting, options.loss, options.preset)
-    named = {"steps": options.steps, "size": options.size}
-    settings |= {name: value for name, value in named.items() if value is not None}
+    named = {
+        "steps": options.steps,
+        "colours": options.colours,
+        "style_scale": options.style_scale,
+    }
+    settings |= parse_size(options.size) | {name: value for name, value in named.items() if value is not None}
     regions = parse_regions(options.region or [], method)
     contents = find_contents(options.contents, options.recursive, options.out or Path("results"))
     choices = parse_styles(options.style or [], regions)
-    sweep = Sweep(contents, choices, regions, method, settings, parse_strengths(options.strength))
+    sweep = Sweep(contents, choices, regions, method, settings, parse_strength_option(options.strength))
     jobs = sweep.jobs(Where(options.out, options.layout, options.sidecar))
     from velatura.app.photo_progress import PhotoProgress
+    from velatura.app.report.sweep_page import sweep_page
     from velatura.app.resume import Request, planned
     from velatura.app.studio import Studio
     from velatura.app.stylizing import Run
+    from velatura.app.targets import page_file
 
+    report = page_file(options.report, sweep.inputs(), options.force) if options.report else None
     progress = PhotoProgress(TerminalProgress(options.verbose))
     studio = Studio(options.model, options.device, options.dtype, progress=progress)
     request = Request(sweep, options.model, options.seed, studio.library, lambda: studio.backbone.fingerprint)
     plan = planned(sweep, jobs, options.force, request if options.resume else None)
     for note in plan.notes:
         say(note)
-    run = Run(sweep, studio, request, options.seed, say, typer.echo)
-    run.make(plan, progress)
+    with sweep_page(report, sweep, studio) as keep:
+        run = Run(sweep, studio, request, options.seed, say, typer.echo, keep)
+        run.make(plan, progress)
     if run.skipped:
         raise typer.Exit(1 if run.made or plan.made else 2)
 
@@ -185,11 +205,13 @@ def list_settings(method: Annotated[str, typer.Argument(help="A method's name.",
     from rich.table import Table
     from rich.text import Text
 
-    from velatura.methods.validation import setting_specs
+    from velatura.methods.shared_settings import SHARED
+    from velatura.methods.validation import UNSET, setting_specs
 
+    chosen = method_class(method)
     table = Table("setting", "allowed", "default", "meaning", show_lines=True)
-    for spec in setting_specs(method_class(method)):
-        allowed, default = str(spec.allowed or spec.kind), "" if spec.default == "" else str(spec.default)
+    for spec in setting_specs(chosen, SHARED if chosen.as_published else ()):
+        allowed, default = str(spec.allowed or spec.kind), "" if spec.default in ("", UNSET) else str(spec.default)
         table.add_row(spec.name, *(Text(cell.replace("``", "")) for cell in (allowed, default, spec.meaning)))
     Console().print(table)
 
@@ -198,13 +220,16 @@ def list_settings(method: Annotated[str, typer.Argument(help="A method's name.",
 class FitOptions:
     """Arguments and options of ``velatura fit``."""
 
-    picture: Annotated[Path, typer.Argument(help="The style picture.", show_default=False)]
+    pictures: Annotated[
+        list[Path], typer.Argument(help="The style picture, or several of one style.", show_default=False)
+    ]
     name: Annotated[str, typer.Option(help="The style's name.", show_default="the file's")] = ""
     method: MethodName = "guided"
     model: Model = "house"
     style_mask: Annotated[
         Path | None, typer.Option(help="White where the picture's style counts.", show_default=False)
     ] = None
+    style_scale: StyleScale = None
     setting: Settings = None
     force: Annotated[bool, typer.Option("--force", help="Replace a style of the same name.")] = False
     device: Device = "auto"
@@ -214,7 +239,7 @@ class FitOptions:
 @app.command()
 @with_options(FitOptions)
 def fit(options: FitOptions) -> None:
-    """Fit a style to a picture and keep it under a name."""
+    """Fit a style to a picture, or to several, and keep it under a name."""
     check_name(options.method)
     announce(options.model)
     from velatura.app.studio import Studio
@@ -222,13 +247,14 @@ def fit(options: FitOptions) -> None:
     from velatura.picture import open_picture
 
     studio = Studio(options.model, options.device, options.dtype, progress=TerminalProgress())
-    picture = open_picture(options.picture)
-    name = options.name or picture.name
+    pictures = [open_picture(picture) for picture in options.pictures]
+    name = options.name or pictures[0].name
     studio.library.path(name)
     if studio.library.has(name) and not options.force:
         raise StyleError(f"There is a style '{name}' already: choose another --name, or replace it with --force.")
     method, settings = parse_settings(options.method, options.setting, None)
-    fitted = studio.fit(picture, name, method, options.style_mask, **settings)
+    settings |= {} if options.style_scale is None else {"style_scale": options.style_scale}
+    fitted = studio.fit([*pictures], name, method, options.style_mask, **settings)
     studio.library.add(fitted, replace=options.force)
     curve = fitted.card.get("loss")
     if curve:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from velatura.app.targets import Target
 from velatura.errors import PictureError
+from velatura.methods.validation import UNSET
 
 UNSAFE = re.compile(r"[^\w .+-]")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
@@ -133,6 +134,6 @@ def style_labels(styles: Sequence[str]) -> list[str]:
 
 
 def strength_labels(strengths: Sequence[float]) -> list[str]:
-    """Different texts for different strengths, short where that suffices."""
+    """Different texts for different strengths, short where that suffices; "default" for one that is not set."""
     short = Counter(f"{strength:g}" for strength in strengths)
-    return [f"{s:g}" if short[f"{s:g}"] == 1 else repr(float(s)) for s in strengths]
+    return ["default" if s == UNSET else f"{s:g}" if short[f"{s:g}"] == 1 else repr(float(s)) for s in strengths]

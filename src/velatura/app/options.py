@@ -46,6 +46,42 @@ LossWeights = Annotated[
 ]
 
 
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Also write an HTML page, one file, that explains the result: before and after, scores, masks, losses.",
+        show_default=False,
+    ),
+]
+Colours = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose colours the result has: style, content (the photo's own), a number between 0 (the photo's) and 1 "
+        "(the style's), or made (as the method makes them).",
+        show_default="method's",
+    ),
+]
+StyleScale = Annotated[
+    float | None,
+    typer.Option(
+        help="Size of strokes and shapes relative to the picture: 1 as in the style picture shown as large as the "
+        "result, 2 twice as large, 0.5 half as large.",
+        show_default="1",
+    ),
+]
+AUTO = "auto"  # the strength that is chosen for each pair
+FULL = "full"  # the size, and the resolution, that is the photo's own
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Working length of the short side in pixels; full paints the result again at the photo's own size, in "
+        "tiles, instead of enlarging it.",
+        show_default="the photo's within limits",
+    ),
+]
+
+
 def _pairs(entries: list[str] | None, option: str) -> list[tuple[str, str]]:
     pairs = []
     for entry in entries or []:
@@ -64,7 +100,7 @@ def parse_settings(
     Former names are translated, which can change the method. Raises SettingError for an unknown method, preset,
     setting or loss and for a value that cannot be read.
     """
-    chosen = current(Choice(method, dict(_pairs(settings, "--set")), preset))
+    chosen = current(Choice(method, with_resolution(dict(_pairs(settings, "--set"))), preset))
     known = _defaults(chosen.method)
     parsed = dict(preset_settings(chosen.method, chosen.preset)) if chosen.preset else {}
     for name, text in chosen.settings.items():
@@ -75,6 +111,23 @@ def parse_settings(
     if losses:
         parsed |= _parse_losses(chosen.method, losses, parsed.get("weights", known.get("weights")))
     return chosen.method, parsed
+
+
+def with_resolution(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which the size "full" has become the resolution "full"."""
+    if settings.get("size") != FULL:
+        return dict(settings)
+    return {name: value for name, value in settings.items() if name != "size"} | {"resolution": FULL}
+
+
+def parse_size(text: str | None) -> dict[str, Any]:
+    """The settings that --size stands for. Raises SettingError for a text that is no whole number and not "full"."""
+    if text is None or text == FULL:
+        return with_resolution({} if text is None else {"size": text})
+    try:
+        return {"size": int(text)}
+    except ValueError:
+        raise SettingError(f"--size needs a whole number of pixels, or {FULL}, not '{text}'.") from None
 
 
 def _defaults(method: str) -> dict[str, Any]:
@@ -122,6 +175,11 @@ def parse_region_style(text: str) -> tuple[str, float, Span]:
     if not 0 <= share <= 1:
         raise SettingError(f"The weight of a region must be from 0 to 1, not {weight}: write WHERE=STYLE*0.5.")
     return (style if star and style else name), share, span
+
+
+def parse_strength_option(text: str | None) -> list[float | str | None]:
+    """``parse_strengths``, or ["auto"]. Raises SettingError."""
+    return [AUTO] if text is not None and text.strip() == AUTO else [*parse_strengths(text)]
 
 
 def parse_strengths(text: str | None) -> list[float | None]:

@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from velatura.app.options import parse_region_style
-from velatura.app.sweep import Job, Sweep
+from velatura.app.options import AUTO, parse_region_style
+from velatura.app.sweep import Job, Strength, Sweep
 from velatura.app.targets import Plan, Target, files_among
 from velatura.errors import PictureError
 from velatura.methods.base import versions
@@ -52,12 +52,13 @@ class Request:
         files = [*files_among([text]), *([self._library.path(text)] if self._library.has(text) else [])]
         return [text, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)]
 
-    def digest(self, content: str, styles: Mapping[str | Path, float], strength: float | None) -> str:
+    def digest(self, content: str, styles: Mapping[str | Path, float], strength: Strength) -> str:
         """SHA-256 of all that decides about one result of the content with the SHA-256 ``content``."""
         settings = asdict(self._sweep.configured(strength))
         files = [self._identity(value) for value in settings.values() if isinstance(value, str) and value]
         shares = [[self._styles[style], weight] for style, weight in styles.items()]
         asked: dict[str, Any] = {"content": content, "settings": settings, "files": files, "styles": shares}
+        asked |= {"strength": AUTO} if strength == AUTO else {}
         return hashlib.sha256(json.dumps(self._common | asked, sort_keys=True, default=repr).encode()).hexdigest()
 
     def made(self, jobs: Sequence[Job]) -> dict[Job, Target]:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from PIL import Image
 
+from velatura.app.auto_strength import check_has_strength, stylize_at_knee
 from velatura.app.former_names import Choice, current
 from velatura.app.home import home
-from velatura.app.options import parse_region_style
+from velatura.app.options import AUTO, parse_region_style, with_resolution
 from velatura.app.pictures import PictureLike, as_picture
 from velatura.app.preview import OnStep, Previews
 from velatura.cache import Cache
 from velatura.errors import SettingError
 from velatura.methods.base import Method, Stylization
 from velatura.methods.context import RunContext
+from velatura.methods.style_fitting import fit_style
 from velatura.methods.validation import check_seed
 from velatura.models.backbone import Backbone
 from velatura.models.loading.catalogue import HOUSE
@@ -79,23 +81,26 @@ class Studio:
 
     def fit(
         self,
-        picture: PictureLike,
+        picture: PictureLike | list[PictureLike],
         name: str = "",
         method: str | Method = "guided",
         mask: PictureLike | None = None,
         **settings: Any,
     ) -> Style:
-        """Fit a style to a picture, white in ``mask`` where it counts; not kept until ``library.add(style)``.
+        """Fit a style to a picture, white in ``mask`` where it counts, or one style to a list of pictures.
 
-        A fit that was interrupted goes on from its last checkpoint.
+        It is not kept until ``library.add(style)``. A fit that was interrupted goes on from its last checkpoint.
         """
-        opened, chosen = as_picture(picture), None if mask is None else as_picture(mask)
-        return self._fit(opened, name or opened.name, configured(method, settings), chosen)
+        opened = [as_picture(each) for each in (picture if isinstance(picture, list) else [picture])]
+        if not opened:
+            raise SettingError("There is no style picture: give at least one.")
+        chosen = None if mask is None else as_picture(mask)
+        return self._fit(opened, name or opened[0].name, configured(method, settings), chosen)
 
-    def _fit(self, picture: Picture, name: str, method: Method, mask: Picture | None = None) -> Style:
-        file = f"{method.style_method}-{picture.digest[:16]}.safetensors"
+    def _fit(self, pictures: list[Picture], name: str, method: Method, mask: Picture | None = None) -> Style:
+        file = f"{method.style_method}-{pictures[0].digest[:16]}.safetensors"
         checkpoint = self.library.folder.parent / "fits" / file
-        return method.fit(picture, name, self.context(), mask, checkpoint)
+        return fit_style(method, pictures, name, self.context(), mask, checkpoint)
 
     def style(self, style: OneStyle, method: Method) -> Style:
         """A style from the library by name, in words ("text:..."), or fitted to a picture (once in this Studio's life).
@@ -111,8 +116,8 @@ class Studio:
             if unlike_a_file or self.library.has(str(style)):
                 return self.library.load(str(style))
         picture = as_picture(style)
-        key = (method.style_method, picture.digest, repr(dict(method.fit_settings)))
-        return self.cache.get_or_compute(key, lambda: self._fit(picture, picture.name, method))
+        key = (method.style_method, picture.digest, method.style_scale or 1, repr(dict(method.fit_settings)))
+        return self.cache.get_or_compute(key, lambda: self._fit([picture], picture.name, method))
 
     @overload
     def stylize(
@@ -148,8 +153,9 @@ class Studio:
         """Put a style on a content: any picture (see ``as_picture``), a style's name, a Style, or several with weights.
 
         ``method`` is a name in ``velatura.registry`` with ``settings``, its class's fields, or an object of that class,
-        as ``Guided(strength=0.4)``. ``on_step`` is called with each denoising step's number and decoded estimate; it
-        returns False to stop, which raises StoppedError. The same seed, settings and machine give the same picture.
+        as ``Guided(strength=0.4)``; ``strength="auto"`` makes three results and returns the one at the knee of content
+        against style. ``on_step`` is called with each denoising step's number and decoded estimate; it returns False
+        to stop, which raises StoppedError. The same seed, settings and machine give the same picture.
         A list of contents gives a list of results. Raises a VelaturaError for what the user can put right.
         """
         if isinstance(content, list):
@@ -167,11 +173,16 @@ class Studio:
     ) -> list[Stylization]:
         """``stylize`` for several contents; those of one working size can share passes of the model."""
         check_seed(seed)
-        configuration = configured(method, settings)
+        chooses = settings.get("strength") == AUTO
+        configuration = configured(method, {k: v for k, v in settings.items() if k != "strength" or v != AUTO})
+        if chooses:
+            check_has_strength(configuration)
         opened = [as_picture(content) for content in contents]
         choices = list(style.items()) if isinstance(style, Mapping) else [(style, 1.0)]
         check_mixes(configuration, len(choices))
         chosen = configuration.mix([(self.style(choice, configuration), weight) for choice, weight in choices])
+        if chooses:
+            return stylize_at_knee(configuration, opened, chosen, self.context(seed, on_step))
         return configuration.stylize(opened, [Region(chosen)], self.context(seed, on_step))
 
     def stylize_regions(
@@ -226,10 +237,11 @@ def check_mixes(method: Method, count: int) -> None:
 
 
 def configured(method: str | Method, settings: Mapping[str, Any]) -> Method:
-    """A method by name with settings, former names translated; or a method with some settings replaced.
+    """A method by name with settings, former names and the size "full" translated; or one with settings replaced.
 
     Raises SettingError for a setting that the method does not have.
     """
+    settings = with_resolution(settings)
     if isinstance(method, Method):
         return replace(method, **settings) if settings else method
     chosen = current(Choice(method, settings))

@@ -11,7 +11,7 @@ from velatura.app.files import ContentFile
 from velatura.app.photo_progress import PhotoProgress
 from velatura.app.resume import REQUEST, Planned, Request
 from velatura.app.studio import Studio, check_mixes
-from velatura.app.sweep import Job, Sweep
+from velatura.app.sweep import Job, Strength, Sweep
 from velatura.errors import ModelError, StyleError, VelaturaError
 from velatura.methods.base import Stylization
 from velatura.picture import Picture, open_picture, save_picture
@@ -26,7 +26,8 @@ EDGE_LAYERS = ("canny", "hed", "edges")
 
 @dataclass(eq=False)
 class Run:
-    """A sweep on a Studio under a seed. ``say`` gets sentences for the user, ``report`` the paths of results.
+    """A sweep on a Studio under a seed. ``say`` gets sentences for the user, ``report`` the paths of results, ``keep``
+    each result with its path and content.
 
     ``made`` counts results, ``skipped`` holds the photos that could not be done.
     """
@@ -37,6 +38,7 @@ class Run:
     seed: int
     say: Callable[[str], None]
     report: Callable[[Path], None]
+    keep: Callable[[Path, Stylization, Picture], None]
     made: int = 0
     skipped: set[ContentFile] = field(default_factory=set)
     _said: set[str] = field(default_factory=set)
@@ -87,7 +89,7 @@ class Run:
                 self._make_group([job], opened, planned)
             return
         for job, result in zip(jobs, results, strict=True):
-            self._save(job, result, opened[job.content].digest, planned)
+            self._save(job, result, opened[job.content], planned)
 
     def _read_styles(self) -> None:
         for choice in self.sweep.choices:
@@ -108,13 +110,14 @@ class Run:
         regions = self.sweep.regions
         return [self.studio.stylize_regions(content, regions, self.seed, method, **settings) for content in contents]
 
-    def _save(self, job: Job, result: Stylization, content: str, planned: Planned) -> None:
+    def _save(self, job: Job, result: Stylization, content: Picture, planned: Planned) -> None:
         target = planned.plan.now_free(job.target)
-        manifest = {**result.manifest, REQUEST: self.request.digest(content, job.styles, job.strength)}
+        manifest = {**result.manifest, REQUEST: self.request.digest(content.digest, job.styles, job.strength)}
         edges = next((result.layers[name] for name in EDGE_LAYERS if name in result.layers), None)
         if target.edges is not None and edges is not None:
             save_picture(edges, target.edges, {})
         self.report(save_picture(result.picture, target.file, manifest, result.alpha, target.with_sidecar))
+        self.keep(target.file, result, content)
         self.made += 1
 
     def _skip(self, content: ContentFile, error: Exception) -> None:
@@ -135,7 +138,7 @@ class Run:
 
 def _alike(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Jobs by style and strength, in order."""
-    groups: dict[tuple[int, float | None], list[Job]] = {}
+    groups: dict[tuple[int, Strength], list[Job]] = {}
     for job in jobs:
         groups.setdefault((id(job.styles), job.strength), []).append(job)
     yield from groups.values()

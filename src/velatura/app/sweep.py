@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from velatura.app.files import SUFFIXES, ContentFile, Naming
-from velatura.app.options import parse_region_style
+from velatura.app.options import AUTO, parse_region_style
 from velatura.app.studio import TEXT_STYLE, configured
 from velatura.app.targets import Inputs, Target, files_among
 from velatura.errors import SettingError
@@ -17,6 +17,7 @@ from velatura.methods.base import Method
 from velatura.picture.writing import picture_format
 from velatura.registry import method_class
 
+Strength = float | str | None  # None: the method's own; "auto": chosen for each pair
 LAYOUTS = ("flat", "paper")
 EDGE_SOURCES = ("canny", "hed")
 
@@ -36,7 +37,7 @@ class Job:
 
     content: ContentFile
     styles: Mapping[str | Path, float]
-    strength: float | None
+    strength: Strength
     target: Target
 
 
@@ -52,13 +53,17 @@ class Sweep:
     regions: Sequence[tuple[str, str]]
     method: str
     settings: Mapping[str, Any]
-    strengths: Sequence[float | None] = (None,)
+    strengths: Sequence[Strength] = (None,)
 
-    def configured(self, strength: float | None) -> Method:
-        """The method with its settings at a strength."""
-        return configured(self.method, self.settings_at(strength))
+    def __post_init__(self) -> None:
+        if AUTO in self.strengths and self.regions:
+            raise SettingError("--strength auto is for one style on the whole photo: give regions a number.")
 
-    def settings_at(self, strength: float | None) -> dict[str, Any]:
+    def configured(self, strength: Strength) -> Method:
+        """The method with its settings at a strength; with its own where that is chosen later."""
+        return configured(self.method, self.settings_at(None if strength == AUTO else strength))
+
+    def settings_at(self, strength: Strength) -> dict[str, Any]:
         """The method's settings at a strength."""
         return dict(self.settings) | ({} if strength is None else {"strength": strength})
 
@@ -82,7 +87,10 @@ class Sweep:
         return [Job(self.contents[i], choices[j], self.strengths[k], wish) for (i, j, k), wish in wishes.items()]
 
     def _layout(self, where: Where) -> str:
-        chosen = where.layout or (method_class(self.method).layout if where.out is None else "flat")
+        if AUTO in self.strengths and where.layout == "paper":
+            raise SettingError("--layout paper sorts by strengths that are known: give --strength numbers.")
+        usual = "flat" if where.out is not None or AUTO in self.strengths else method_class(self.method).layout
+        chosen = where.layout or usual
         if chosen not in LAYOUTS:
             raise SettingError(f"The layout must be {' or '.join(LAYOUTS)}, not '{chosen}'.")
         return chosen

@@ -214,6 +214,13 @@ def one_file(out: Path, inputs: Iterable[Path], force: bool) -> Path:
     return _said(Plan([Target(out)], Inputs(inputs), force))
 
 
+def page_file(out: Path, inputs: Inputs, force: bool) -> Path:
+    """The HTML file that a command writes beside its results; says so where that is not ``out``. Raises TargetError."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise TargetError(f"{out} would be an HTML page: name it with .html at its end.")
+    return _said(Plan([Target(out)], inputs, force))
+
+
 def one_folder(out: Path, inputs: Iterable[Path], force: bool) -> Path:
     """The folder that a command fills; says so where that is not ``out``, because it holds something already.
 

@@ -1,0 +1,210 @@
+"""velatura benchmark: methods and outsiders over the same pictures. velatura evaluate: results that are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from velatura.app.command import with_options
+from velatura.app.options import Device, Dtype, Model
+from velatura.app.terminal import say
+from velatura.errors import SettingError
+
+if TYPE_CHECKING:
+    from velatura.evaluation.benchmark.kept import Row
+    from velatura.evaluation.benchmark.plan import Pair
+    from velatura.evaluation.benchmark.presets import BenchmarkPreset
+
+METHODS, OUTSIDERS = "guided,s2prest", "photo,style,palette,magenta"
+SIDE = 256
+REPORT = "report.html"
+
+OnePath = Path | None
+Pairs = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many pairs, spread over all pictures.", show_default="every content in every style"),
+]
+Side = Annotated[
+    int | None,
+    typer.Option(
+        min=64, max=4096, help="Short side in pixels that is worked on and measured at.", show_default=str(SIDE)
+    ),
+]
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Arguments and options of ``velatura benchmark``."""
+
+    contents: Annotated[OnePath, typer.Argument(help="A folder of photos.", show_default=False)] = None
+    styles: Annotated[OnePath, typer.Argument(help="A folder of style pictures.", show_default=False)] = None
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of pictures, rows, tables and the report.")] = (
+        Path("benchmark")
+    )
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="A protocol: public (scikit-image's photos, the project's own styles), pairs, or styleid (20 photos "
+            "in 40 styles each, at 512 px).",
+            show_default=False,
+        ),
+    ] = ""
+    methods: Annotated[
+        str | None,
+        typer.Option(help="NAME or LABEL=NAME, with commas between.", show_default=f"the preset's, or {METHODS}"),
+    ] = None
+    outsiders: Annotated[
+        str | None,
+        typer.Option(
+            help="Others in the same run: photo, style, palette, magenta, gatys, adain, img2img; '-' for none.",
+            show_default=f"the preset's, or {OUTSIDERS}",
+        ),
+    ] = None
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="LABEL:NAME=VALUE; repeatable.", show_default=False)
+    ] = None
+    strengths: Annotated[
+        str | None, typer.Option(help="Several strengths of each, as 0.2,0.4,0.6.", show_default="each one's own")
+    ] = None
+    pairs: Pairs = None
+    size: Side = None
+    seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0
+    model: Model = "house"
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+
+
+@with_options(BenchmarkOptions)
+def benchmark(options: BenchmarkOptions) -> None:
+    """Every photo in every style by every method, measured: a table of rows, and a report as one HTML page.
+
+    Whatever stops it, the same command goes on where it was. A picture that cannot be made is told and left out, with
+    exit code 1.
+    """
+    from velatura.app.benchmarking import Entrants
+    from velatura.app.options import parse_strengths
+    from velatura.app.report.benchmark_page import Heading, write_benchmark_report
+    from velatura.app.studio import Studio
+    from velatura.evaluation.benchmark.kept import KeptRows
+    from velatura.evaluation.benchmark.plan import Plan
+    from velatura.evaluation.benchmark.presets import benchmark_preset
+    from velatura.evaluation.benchmark.running import run
+    from velatura.methods.validation import check_seed
+
+    check_seed(options.seed)
+    preset = benchmark_preset(options.preset) if options.preset else None
+    side = options.size or (preset.size if preset else SIDE)
+    strengths = [value for value in parse_strengths(options.strengths) if value is not None]
+    studio = Studio(options.model, options.device, options.dtype, options.out / "library" / "styles")
+    methods = _chosen(options.methods, preset.methods if preset else METHODS)
+    outsiders = _chosen(options.outsiders, preset.outsiders if preset else OUTSIDERS)
+    entries = Entrants(methods, outsiders, options.setting or [], strengths).entries(studio, side)
+    pairs = _pairs(options, preset, side)
+    kept = KeptRows(options.out)
+    plan = Plan(pairs, entries, side, options.seed, studio.backbone.fingerprint)
+    outcome = run(plan, kept, studio.backbone.device, say)
+    if not outcome.rows:
+        raise SettingError("No picture could be made: the reasons stand above.")
+    _write(outcome.rows, options.out)
+    heading = Heading("Benchmark", studio.backbone.name, side, tuple(outcome.failures))
+    typer.echo(write_benchmark_report(options.out / REPORT, outcome.rows, pairs, options.out, heading))
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Arguments and options of ``velatura evaluate``."""
+
+    contents: Annotated[Path, typer.Argument(help="The photos: a folder, or one.", show_default=False)]
+    styles: Annotated[Path, typer.Argument(help="The style pictures: a folder, or one.", show_default=False)]
+    results: Annotated[Path, typer.Argument(help="The folder of results, any program's.", show_default=False)]
+    names: Annotated[
+        str,
+        typer.Option(
+            help="How results are named, from the names of photo and style without endings: {content}, {style}, and "
+            "{method} where there are several."
+        ),
+    ] = "{content}_{style}.png"
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of rows, tables and the report.")] = Path(
+        "evaluation"
+    )
+    size: Side = None
+
+
+@with_options(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> None:
+    """Measure results that are there, any program's, against their photos and styles: tables and a report.
+
+    What was measured is kept: the same command goes on where it was. Results that are missing are told.
+    """
+    from velatura.app.files import content_files
+    from velatura.app.report.benchmark_page import Heading, write_benchmark_report
+    from velatura.evaluation.benchmark.kept import KeptRows
+    from velatura.evaluation.benchmark.plan import opened_samples, paired
+    from velatura.evaluation.benchmark.results_folder import NamePattern, find_results, measured
+
+    side, pattern = options.size or SIDE, NamePattern(options.names)
+    files = content_files([options.contents]), content_files([options.styles])
+    pattern.check(len(files[1]))
+    pairs = paired(opened_samples(files[0], side), opened_samples(files[1], side))
+    found = find_results(options.results, pattern, pairs)
+    kept, rows = KeptRows(options.out), []
+    for number, (pair, files_of_pair) in enumerate(found.files):
+        opened = pair.opened()
+        rows += [measured(opened, method, path, side, kept) for method, path in files_of_pair.items()]
+        say(f"{number + 1} of {len(found.files)} pairs: {pair.name}")
+    missing = tuple(f"There is no result of {name}." for name in found.missing)
+    if missing:
+        say(f"{len(missing)} results are missing, such as {found.missing[0]}: the means are of those that are there.")
+    _write(rows, options.out)
+    heading = Heading("Evaluation", str(options.results), side, missing)
+    typer.echo(write_benchmark_report(options.out / REPORT, rows, pairs, Path(), heading))
+
+
+def _chosen(asked: str | None, usual: str) -> str:
+    return usual if asked is None else "" if asked == "-" else asked
+
+
+def _pairs(options: BenchmarkOptions, preset: BenchmarkPreset | None, side: int) -> list[Pair]:
+    """The pairs of a benchmark. Raises SettingError without pictures, or where they are not the preset's."""
+    from velatura.app.files import content_files
+    from velatura.evaluation.benchmark.plan import opened_samples, paired, samples
+    from velatura.evaluation.benchmark.presets import public_contents, public_styles
+
+    count = options.pairs or (preset.pairs if preset else None)
+    if options.preset == "public":
+        if options.contents is not None:
+            raise SettingError("The preset public has its own pictures: leave the folders out.")
+        return paired(samples(public_contents(), side), samples(public_styles(), side), count)
+    folders = options.contents, options.styles
+    if folders == (None, None) and preset is not None and preset.folders:
+        folders = preset.folders
+    if folders[0] is None or folders[1] is None:
+        raise SettingError("Name a folder of photos and one of styles, or --preset public, which brings its own.")
+    files = content_files([folders[0]]), content_files([folders[1]])
+    if preset is not None and preset.counts and preset.counts != (len(files[0]), len(files[1])):
+        raise SettingError(
+            f"The preset {options.preset} is {preset.counts[0]} photos in {preset.counts[1]} styles, not "
+            f"{len(files[0])} in {len(files[1])}: name folders of so many pictures, or leave the preset out."
+        )
+    return paired(opened_samples(files[0], side), opened_samples(files[1], side), count)
+
+
+def _write(rows: list[Row], out: Path) -> None:
+    from velatura.evaluation.benchmark.tables import PARQUET, write_tables
+
+    written = write_tables(rows, out)
+    for file in written:
+        typer.echo(file)
+    if PARQUET not in [file.name for file in written]:
+        say("There is no Parquet file, because pyarrow is not installed: pip install 'velatura[report]' brings it.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("benchmark")(benchmark)
+    app.command("evaluate")(evaluate)

@@ -1,0 +1,1 @@
+"""HTML pages, each one file: what made a picture, and blind comparisons."""

@@ -1,0 +1,38 @@
+"""How well a content's DDIM inversion leads back to it: what a result can keep at the most."""
+
+from __future__ import annotations
+
+import torch
+
+from velatura.app.recorded import Recorded
+from velatura.app.studio import Studio
+from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.inversion import ddim_denoise
+from velatura.evaluation import psnr
+from velatura.models.noise_schedule import steps_of_strength
+from velatura.picture import Picture, image_to_pixels
+
+SCORE = "inversion_psnr"
+
+
+@torch.no_grad()
+def inversion_score(studio: Studio, recorded: Recorded, content: Picture) -> dict[str, float]:
+    """The PSNR of a content's decoded latents, inverted and denoised again without any style, against them decoded.
+
+    Nothing where the run has measured it, or began without inverting. It costs a run without guidance.
+    """
+    settings = recorded.manifest["settings"]
+    inverts = "corrections" in settings and settings.get("start") != "noise"
+    if SCORE in recorded.scores or not inverts or "crops" in recorded.manifest:
+        return {}
+    context, backbone = studio.context(), studio.backbone
+    run = steps_of_strength(settings["steps"], settings["strength"])
+    width, height = recorded.manifest["working_size"]
+    clean = backbone.encode(image_to_pixels(content.image, (width, height)).to(context.device))
+    unconditional = backbone.unconditional()
+    inversion = InversionSettings(settings["steps"], run, settings["corrections"])
+    noisy = cached_inversion(backbone, clean, unconditional, inversion, context.cache, context.progress)
+    levels = backbone.schedule.ddim_levels(settings["steps"]).up_to(run)
+    again = ddim_denoise(conditional(backbone, unconditional), noisy, levels)
+    return {SCORE: psnr(backbone.decode(again).float().cpu(), backbone.decode(clean).float().cpu())} if run else {}

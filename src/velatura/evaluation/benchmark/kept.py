@@ -1,0 +1,93 @@
+"""A benchmark's results on disk: pictures that hold what they cost, and one file a row, each written whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from velatura.errors import PictureError, SettingError
+from velatura.evaluation.benchmark.plan import Entry, Pair, Plan
+from velatura.evaluation.measures import DIRECTIONS
+from velatura.picture import read_manifest, save_picture
+from velatura.picture.writing import replacing
+
+Row = dict[str, Any]
+ENTRY_FILE = "entry.json"
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """A folder: ``pictures/ENTRY/PAIR.png``, ``rows/ENTRY/PAIR.json`` and ``rows/ENTRY/entry.json``, what it is about.
+
+    A picture carries what it cost, so that a run that was killed between picture and row measures it, and no more.
+    """
+
+    folder: Path
+
+    def claim(self, entry: Entry, plan: Plan) -> None:
+        """Reserve the entry's folder. Raises SettingError where it holds results of other settings."""
+        told = {**entry.description(plan.seed, plan.side), "model": plan.model}
+        path = self.folder / "rows" / entry.name / ENTRY_FILE
+        found = _read(path)
+        if found is None:
+            with replacing(path) as file:
+                file.write_text(json.dumps(told, indent=1))
+        elif found != told:
+            differing = sorted(name for name in {*found, *told} if found.get(name) != told.get(name))
+            raise SettingError(
+                f"{path.parent} holds results of other settings ({', '.join(differing)}): name another --out, or give "
+                f"the method another label, as new={entry.stylizer.name}."
+            )
+
+    def picture(self, entry: str, pair: Pair) -> Path:
+        """Where the picture of a pair by an entry is."""
+        return self.folder / "pictures" / entry / f"{pair.name}.png"
+
+    def spent(self, entry: str, pair: Pair) -> dict[str, Any] | None:
+        """What the picture of a pair cost; None where it is not there, or of other pictures."""
+        try:
+            spent = dict(read_manifest(self.picture(entry, pair))["benchmark"])
+        except (PictureError, KeyError):
+            return None
+        return spent if of_pair(spent, pair) else None
+
+    def keep_picture(self, entry: str, pair: Pair, image: Image.Image, spent: Mapping[str, Any]) -> None:
+        """Write a pair's picture with what it cost inside."""
+        save_picture(image, self.picture(entry, pair), {"benchmark": {**spent, **digests(pair)}})
+
+    def row(self, entry: str, pair: Pair) -> Row | None:
+        """The row of a pair; None where it is not there, of other pictures, or without some measure."""
+        found = _read(self._row_file(entry, pair))
+        whole = found is not None and of_pair(found, pair) and DIRECTIONS.keys() <= found.keys()
+        return found if whole else None
+
+    def keep_row(self, entry: str, pair: Pair, row: Row) -> None:
+        """Write a pair's row. Raises PictureError where it cannot be written."""
+        with replacing(self._row_file(entry, pair)) as file:
+            file.write_text(json.dumps(row))
+
+    def _row_file(self, entry: str, pair: Pair) -> Path:
+        return self.folder / "rows" / entry / f"{pair.name}.json"
+
+
+def digests(pair: Pair) -> dict[str, str]:
+    """The SHA-256 of a pair's files, as rows and pictures hold them."""
+    return {"content_sha256": pair.content.digest, "style_sha256": pair.style.digest}
+
+
+def of_pair(found: Mapping[str, Any], pair: Pair) -> bool:
+    """Whether something was made of just these pictures."""
+    return all(found.get(name) == digest for name, digest in digests(pair).items())
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found

@@ -1,0 +1,141 @@
+"""Running a benchmark: what is on disk is not done again, and what is killed goes on."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import torch
+from PIL import Image
+
+from velatura.errors import VelaturaError
+from velatura.evaluation.benchmark.kept import KeptRows, Row, digests
+from velatura.evaluation.benchmark.peak_memory import PeakMemory
+from velatura.evaluation.benchmark.plan import Entry, OpenPair, Plan, described
+from velatura.evaluation.measures import scores_of
+from velatura.methods.base import versions
+from velatura.picture import image_to_pixels, pixels_to_image
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class TimeLeft:
+    """An estimate of the seconds that are left: by what the pictures of each entry have taken so far."""
+
+    open: dict[str, int]
+    taken: dict[str, list[float]] = field(default_factory=dict)
+
+    def done(self, entry: str, seconds: float) -> None:
+        """Count a picture, and what it took."""
+        self.open[entry] -= 1
+        self.taken.setdefault(entry, []).append(seconds)
+
+    @property
+    def seconds(self) -> float | None:
+        """What is left; None before every open entry has taken its time once."""
+        waiting = {entry: count for entry, count in self.open.items() if count}
+        if any(entry not in self.taken for entry in waiting):
+            return None
+        return sum(count * fmean(self.taken[entry]) for entry, count in waiting.items())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of a plan in its order, and a sentence for each picture that could not be made."""
+
+    rows: list[Row]
+    failures: list[str]
+
+
+def run(plan: Plan, kept: KeptRows, device: torch.device, say: Say) -> Outcome:
+    """Make and measure whatever of a plan is not on disk; every picture and every row is written at once, whole.
+
+    A picture that cannot be made is told and left out. Raises SettingError where the folder holds results of other
+    settings, before anything is made.
+    """
+    for entry in plan.entries:
+        kept.claim(entry, plan)
+    left = TimeLeft({entry.name: len(plan.pairs) for entry in plan.entries})
+    rows: list[Row] = []
+    failures: list[str] = []
+    for number, pair in enumerate(plan.pairs):
+        opened = pair.opened()
+        for entry in plan.entries:
+            started = time.perf_counter()
+            row = kept.row(entry.name, pair)
+            try:
+                rows.append(_made(plan, entry, opened, kept, device) if row is None else row)
+            except VelaturaError as error:
+                failures.append(f"{entry.name}, {pair.name}: {error}")
+                say(failures[-1])
+            left.done(entry.name, time.perf_counter() - started if row is None else row["seconds"])
+        say(_progress(number + 1, len(plan.pairs), pair.name, left.seconds))
+    return Outcome(rows, failures)
+
+
+def _made(plan: Plan, entry: Entry, opened: OpenPair, kept: KeptRows, device: torch.device) -> Row:
+    """The row of a pair that has none: its picture is made, unless it is there, and measured."""
+    pair = opened.pair
+    spent = kept.spent(entry.name, pair)
+    if spent is None:
+        image, spent = _painted(plan, entry, opened, device)
+        kept.keep_picture(entry.name, pair, image, spent)
+    with Image.open(kept.picture(entry.name, pair)) as file:
+        result = image_to_pixels(file)
+    row: Row = {
+        "content": pair.content.name,
+        "style": pair.style.name,
+        "entry": entry.name,
+        "label": entry.label,
+        **entry.description(plan.seed, plan.side),
+        "model": plan.model,
+        **scores_of(result, opened.content, opened.style),
+        **spent,
+        **digests(pair),
+        "picture": kept.picture(entry.name, pair).relative_to(kept.folder).as_posix(),
+    }
+    row["settings"] = described(row["settings"])
+    kept.keep_row(entry.name, pair, row)
+    return row
+
+
+def _painted(plan: Plan, entry: Entry, opened: OpenPair, device: torch.device) -> tuple[Image.Image, dict[str, Any]]:
+    """A pair's picture, and what it cost: the fit of the style apart, which other contents share."""
+    stylizer, content, style = entry.stylizer, opened.content, opened.style
+    started = time.perf_counter()
+    stylizer.prepare(style)
+    fitted = time.perf_counter()
+    evaluations, memory = stylizer.evaluations, PeakMemory(device)
+    result = stylizer.stylize(content, style, plan.seed)
+    finished = time.perf_counter()
+    height, width = content.shape[2:]
+    return pixels_to_image(result, (width, height)), {
+        "seconds": finished - fitted,
+        "fit_seconds": fitted - started,
+        "evaluations": stylizer.evaluations - evaluations,
+        "peak_memory_mib": memory.mib,
+        "device": str(device),
+        "versions": described({"python": platform.python_version(), **versions()}),
+    }
+
+
+def _progress(done: int, total: int, name: str, seconds: float | None) -> str:
+    left = "" if seconds is None or done == total else f", {duration(seconds)} left"
+    return f"{done} of {total} pairs: {name}{left}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(50), duration(3700)
+    ('50 s', '1 h 2 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
