@@ -24,7 +24,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "mse_rgb": 1.5,
     "vgg": 0.5,
     "structure": 2.0,
-    "texture": 3.0,
+    "texture": 6.0,
     "palette": 2.0,
     "range": 1.0,
 }
@@ -90,7 +90,7 @@ class GuidedSettings(RegionalMethod):
     guidance_rms: Annotated[float, Range(0, 100)] = 0.25
     palette: Share = 1.0
     contrast: Share = 1.0
-    sharpness: Share = 0.7
+    sharpness: Share = 0.3
     flat_push: Share = 0.15
     gradient_steps: Annotated[int, Range(1, 100)] = 1
     eta: Share = 0.0
