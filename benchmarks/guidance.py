@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 
 import torch
-from measuring import table
 from torch import Tensor
 
 from velatura import Studio
@@ -28,6 +27,7 @@ from velatura.evaluation import (
     lattice_level,
     magenta_similarity,
 )
+from velatura.evaluation.benchmark.tables import markdown_table
 from velatura.models.features.magenta import STYLE_NUMBERS
 from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import image_to_pixels, open_picture, plan_size
@@ -92,7 +92,7 @@ def compare(backbone: HouseBackbone, asked: argparse.Namespace) -> None:
             with (asked.out / "results.jsonl").open("a") as file:
                 file.write(json.dumps({"scale": scale, "scaling": text, "values": rows[f"{scale:g}, {text}"]}) + "\n")
             grid(torch.stack(shown, 1).flatten(0, 1), len(shown)).save(asked.out / "sheet.png")
-    printed = table(COLUMNS, rows)
+    printed = markdown_table(COLUMNS, rows)
     (asked.out / "table.md").write_text(printed + "\n")
     print(printed)
 

@@ -14,11 +14,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from measuring import Pair, metrics, table, tiled
+from torch import Tensor
 
 from velatura import Studio
 from velatura.app.files import content_files
 from velatura.app.terminal import TerminalProgress
+from velatura.evaluation import (
+    colour_distance,
+    content_leak,
+    edge_f1,
+    gram_distance,
+    lpips_hedvgg,
+    magenta_similarity,
+    outline_leak,
+)
+from velatura.evaluation.benchmark.plan import OpenPair, Pair, opened_samples
+from velatura.evaluation.benchmark.tables import markdown_table
+from velatura.models.features.magenta import STYLE_NUMBERS
+from velatura.models.house.backbone import HouseBackbone
+from velatura.picture import image_to_pixels
 from velatura.training.check import grid
 
 KEPT: Mapping[str, float] = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
@@ -61,7 +75,8 @@ def main() -> None:
     contents = content_files([asked.contents])[: asked.count]
     styles = content_files([asked.styles])[: asked.style_count]
     studio = Studio(asked.model, progress=TerminalProgress())
-    taken = metrics(studio.backbone, *MEASURES)
+    assert isinstance(studio.backbone, HouseBackbone)
+    mean = studio.backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
     fitted = [studio.fit(style, method="guided") for style in styles]
     chosen = {name: OBJECTIVES[name] for name in asked.only or OBJECTIVES}
     sums = {name: torch.zeros(len(MEASURES) + 1) for name in chosen}
@@ -69,27 +84,42 @@ def main() -> None:
     settings: dict[str, object] = {"size": asked.size, "steps": asked.steps}
     if not asked.assisted:
         settings |= {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
-    for number, content in enumerate(contents):
-        for index, (style, picture) in enumerate(zip(fitted, styles, strict=True)):
-            pair = Pair.of(content, picture, asked.size)
-            row = [pair.content.image, pair.style.image]
+    samples = opened_samples(contents, asked.size), opened_samples(styles, asked.size)
+    for number, (content, sample) in enumerate(zip(contents, samples[0], strict=True)):
+        for index, (style, picture) in enumerate(zip(fitted, samples[1], strict=True)):
+            pair = Pair(sample, picture).opened()
+            row = [sample.image, picture.image]
             for name, wanted in chosen.items():
                 started = time.perf_counter()
-                result = studio.stylize(pair.content, style, 0, "guided", **settings, weights={**KEPT, **wanted})
+                result = studio.stylize(content, style, 0, "guided", **settings, weights={**KEPT, **wanted})
                 seconds = time.perf_counter() - started
-                found = pair.measured(pair.as_pixels(result.picture), taken)
-                sums[name] += torch.cat([found, torch.tensor([seconds])])
+                pixels = image_to_pixels(result.picture, sample.image.size)
+                sums[name] += torch.tensor([*measured(pixels, pair, mean), seconds])
                 row.append(result.picture)
             if index == number % len(fitted):
-                tiles.append(tiled(row, TILE))
+                tiles.append(torch.cat([image_to_pixels(image, TILE) for image in row]))
         print(f"{number + 1} of {len(contents)} contents", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat(tiles), 2 + len(chosen)).save(asked.out / "sheet.jpg", quality=90)
     means = {name: (total / (len(contents) * len(fitted))).tolist() for name, total in sums.items()}
-    printed = table((*MEASURES, "seconds"), means)
+    printed = markdown_table((*MEASURES, "seconds"), means)
     (asked.out / "table.md").write_text(printed + "\n")
     print(printed)
     plot(means, asked.out / "plot.png")
+
+
+def measured(result: Tensor, pair: OpenPair, mean: Tensor) -> list[float]:
+    """The ``MEASURES`` of a result; ``mean`` is the mean style vector."""
+    content, style = pair.content, pair.style
+    return [
+        edge_f1(result, content),
+        lpips_hedvgg(result, content),
+        gram_distance(result, style),
+        magenta_similarity(result, style, mean),
+        colour_distance(result, style),
+        content_leak(result, content, style),
+        outline_leak(result, content, style),
+    ]
 
 
 def plot(means: Mapping[str, list[float]], path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.tiny_house import tiny_house
 from velatura.progress import Silent
 
 T = TypeVar("T")
@@ -25,6 +26,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "velatura-home"
     monkeypatch.setenv("VELATURA_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny house model, as --model takes it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-house"
+    tiny_house().pipeline.save_pretrained(folder)
+    return str(folder)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import smooth_image
-from tests.tiny_house import tiny_house
+from tests.tiny_house import tiny_studio
 from velatura import Studio
 from velatura.app.options import parse_strength_option
 from velatura.app.sweep import Sweep, Where
@@ -25,9 +25,7 @@ CONTENT, STYLE = smooth_image(64, 64, 0), smooth_image(64, 64, 2)
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Studio:
-    made = Studio("tiny", library_folder=tmp_path / "styles")
-    made._backbone = tiny_house()
-    return made
+    return tiny_studio(tmp_path / "styles")
 
 
 @pytest.mark.parametrize("own", [0.05, 0.4, 0.6, 0.9, 1.0])
@@ -59,8 +57,7 @@ def test_the_three_share_one_inversion(studio: Studio) -> None:
     made = studio.stylize(CONTENT, STYLE, method="guided", strength="auto", **same_start)
     alone = 0.0
     for strength in tried_strengths(0.6):
-        fresh = Studio("tiny", library_folder=studio.library.folder)
-        fresh._backbone = tiny_house()
+        fresh = tiny_studio(studio.library.folder)
         alone += fresh.stylize(CONTENT, STYLE, method="guided", strength=strength, **same_start).scores[
             "unet_evaluations"
         ]

@@ -9,29 +9,34 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tests import command_line
 from tests.conftest import smooth_image, smooth_pixels
-from tests.tiny_house import tiny_house
+from tests.tiny_house import tiny_house, tiny_studio
 from velatura.app.benchmarking import Entrants
-from velatura.app.cli import main
-from velatura.app.studio import Studio
+from velatura.app.report.benchmark_results import Heading, Results
+from velatura.app.report.sheets import CAPTION, ROWS, TILE, worst_first, write_sheets
 from velatura.errors import PictureError, SettingError
-from velatura.evaluation import gram_distance
+from velatura.evaluation import gram_distance, measures
 from velatura.evaluation.benchmark.kept import KeptRows
 from velatura.evaluation.benchmark.plan import Pair, Plan, Sample, opened_samples, paired
 from velatura.evaluation.benchmark.presets import PRESETS, public_contents
 from velatura.evaluation.benchmark.results_folder import NamePattern, find_results
 from velatura.evaluation.benchmark.running import Outcome, TimeLeft, run
 from velatura.evaluation.benchmark.summary import bootstrap, standings
-from velatura.evaluation.measures import CONTENT, DIRECTIONS, STYLE, scores_of
+from velatura.evaluation.measures import CONTENT, DIRECTIONS, STYLE, Measure, scores_of
 from velatura.evaluation.outsiders import OUTSIDERS, outsider_class
 from velatura.evaluation.outsiders.gatys import Gatys
+from velatura.evaluation.published import means
+from velatura.evaluation.published.means import PublishedMeasure
 
 ROOT = Path(__file__).parents[1]
 COSTS = {"seconds", "fit_seconds", "peak_memory_mib"}  # what no two runs have alike
@@ -64,8 +69,7 @@ def samples_of(seeds: range, name: str) -> list[Sample]:
 
 
 def tiny_plan(out: Path) -> Plan:
-    studio = Studio(library_folder=out / "library" / "styles")
-    studio._backbone = tiny_house()
+    studio = tiny_studio(out / "library" / "styles")
     entries = Entrants("styleid", "photo,img2img", ["styleid:steps=4"], [0.25, 0.5]).entries(studio, 64)
     pairs = paired(samples_of(range(2), "c"), samples_of(range(5, 6), "s"))
     return Plan(pairs, entries, 64, 0, "tiny")
@@ -78,15 +82,6 @@ def tiny_run(out: Path) -> Outcome:
 
 def same(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in COSTS} for row in rows]
-
-
-def velatura(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture
@@ -184,8 +179,7 @@ def test_names_that_stand_twice_get_numbers(tmp_path: Path) -> None:
     ],
 )
 def test_bad_entrants_are_one_sentence(methods: str, outsiders: str, settings: list[str], message: str) -> None:
-    studio = Studio()
-    studio._backbone = tiny_house()
+    studio = tiny_studio()
     with pytest.raises(SettingError, match=message):
         Entrants(methods, outsiders, settings).entries(studio, 64)
 
@@ -285,7 +279,7 @@ def test_evaluate_writes_tables_and_a_page_without_links(
     results.mkdir()
     for content in range(2):
         smooth_image(64, 72, content).save(results / f"p{content}_p5.png")  # the photo itself
-    assert velatura(monkeypatch, "evaluate", *folders, results, "--out", out, "--size", 64) == 0
+    assert command_line.run(monkeypatch, "evaluate", *folders, results, "--out", out, "--size", 64) == 0
     with (out / "results.csv").open() as file:
         rows = [*csv.DictReader(file)]
     assert len(rows) == 2 and all(float(row["edge_f1"]) == 1 for row in rows)
@@ -294,19 +288,22 @@ def test_evaluate_writes_tables_and_a_page_without_links(
     links = re.findall(r'(?:src|href)="(?!data:)', page)
     assert not links and "http" not in re.sub(r"data:image/[^\"]*", "", page) and page.count("<figure data-entry") == 2
     smooth_image(64, 72, 8).save(results / "p0_p5.png")  # another result under the same name is measured anew
-    assert velatura(monkeypatch, "evaluate", *folders, results, "--out", out, "--size", 64) == 0
+    assert command_line.run(monkeypatch, "evaluate", *folders, results, "--out", out, "--size", 64) == 0
     with (out / "results.csv").open() as file:
         assert float(next(csv.DictReader(file))["edge_f1"]) < 1
 
 
 def test_benchmark_from_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folders: tuple[Path, Path],
+    model: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model, out = tmp_path / "model", tmp_path / "out"
-    tiny_house().pipeline.save_pretrained(model)
+    out = tmp_path / "out"
     asked = ["benchmark", *folders, "--model", model, "--out", out, "--size", 64, "--methods", "quick=styleid"]
     asked += ["--set", "quick:steps=2", "--outsiders", "photo,palette", "--pairs", 3]
-    assert velatura(monkeypatch, *asked) == 0
+    assert command_line.run(monkeypatch, *asked) == 0
     with (out / "results.csv").open() as file:
         rows = [*csv.DictReader(file)]
     assert [row["entry"] for row in rows] == ["photo", "palette", "quick"] * 3
@@ -316,7 +313,7 @@ def test_benchmark_from_the_command_line(
     assert (out / quick["picture"]).is_file() and "torch" in json.loads(quick["versions"])
     assert "quick" in (out / "report.html").read_text()
     capsys.readouterr()
-    assert velatura(monkeypatch, *asked, "--seed", 1) == 2
+    assert command_line.run(monkeypatch, *asked, "--seed", 1) == 2
     assert "other settings" in capsys.readouterr().err
 
 
@@ -340,14 +337,13 @@ def test_bad_benchmarks_are_one_sentence_and_write_nothing(
 ) -> None:
     named = {"CONTENTS": folders[0], "STYLES": folders[1]}
     out = tmp_path / "out"
-    assert velatura(monkeypatch, "benchmark", *(named.get(each, each) for each in arguments), "--out", out) == 2
+    assert command_line.run(monkeypatch, "benchmark", *(named.get(each, each) for each in arguments), "--out", out) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
 
 
 def test_presets_have_known_names_and_the_public_one_brings_its_pictures() -> None:
-    studio = Studio()
-    studio._backbone = tiny_house()
+    studio = tiny_studio()
     for preset in PRESETS.values():
         assert Entrants(preset.methods, preset.outsiders).entries(studio, preset.size)
     assert [picture.size for picture in public_contents()] == [(384, 384)] * 4
@@ -358,3 +354,164 @@ def test_standings_mark_the_front(tmp_path: Path) -> None:
     assert found["photo"].on_front and found["photo"].measures[CONTENT].mean == pytest.approx(1)
     assert found["photo"].strength is None and found["styleid-wt_0.5"].strength == 0.5
     assert found["img2img-wt_0.5"].costs["evaluations"] > found["img2img-wt_0.25"].costs["evaluations"]
+
+
+@pytest.fixture
+def benchmarked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folders: tuple[Path, Path], model: str
+) -> tuple[Path, list[object]]:
+    """A folder where two commands put results of different outsiders, and the command that only tells of them."""
+    out = tmp_path / "out"
+    for outsider, pairs in (("palette", 3), ("photo,style", 4)):
+        asked = ["benchmark", *folders, "--out", out, "--size", 64, "--methods", "-", "--outsiders", outsider]
+        assert command_line.run(monkeypatch, *asked, "--pairs", pairs, "--model", model) == 0
+    told = ["benchmark", *folders, "--out", out, "--size", 64, "--methods", "-", "--outsiders", "-"]
+    return out, [*told, "--model", "nowhere"]
+
+
+def rows_in(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open() as file:
+        return [*csv.DictReader(file)]
+
+
+def test_results_of_several_commands_are_told_together_without_a_picture_or_a_model(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    benchmarked: tuple[Path, list[object]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, told = benchmarked
+    assert {row["entry"] for row in rows_in(out)} == {"photo", "style", "palette"}  # the last command's tables too
+    before = {path: path.stat().st_mtime_ns for path in [*out.rglob("*.png"), *out.glob("rows/*/*.json")]}
+    kinds = tmp_path / "kinds.json"
+    kinds.write_text('{"dark": ["p5.png"], "no such kind": []}')
+    for file in ("results.csv", "tables.md", "report.html"):
+        (out / file).unlink()
+    capsys.readouterr()
+    assert command_line.run(monkeypatch, *told, "--kinds", kinds) == 0
+    assert "palette has 3 of 4 pairs" in capsys.readouterr().err
+    assert [row["entry"] for row in rows_in(out)[:3]] == ["photo", "style", "palette"] and len(rows_in(out)) == 11
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    tables = (out / "tables.md").read_text()
+    assert [line for line in tables.splitlines() if line.startswith("Means")] == [
+        "Means",
+        "Means of the worst tenth by each measure",
+        "Means of the kind dark, pairs: 2",
+    ]
+    page = (out / "report.html").read_text()
+    assert "dark, pairs: 2" in page and "no such kind" not in page
+    (out / "pictures" / "style" / "p0_p5.png").unlink()
+    assert command_line.run(monkeypatch, *told) == 0
+    assert "style has 3 of 4 pairs" in capsys.readouterr().err and len(rows_in(out)) == 10
+
+
+def test_sheets_show_the_worst_pairs_first(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pairs = paired(samples_of(range(12), "c"), samples_of(range(5, 6), "s"))
+    bad = {pair.name: number % 5 + number / 100 for number, pair in enumerate(pairs)}
+    rows = [
+        {
+            "content": pair.content.name,
+            "style": pair.style.name,
+            "entry": "ours",
+            "method": "guided",
+            "picture": f"{pair.name}.png",
+            **{name: -better * bad[pair.name] for name, better in DIRECTIONS.items()},
+        }
+        for pair in pairs
+    ]
+    for pair in pairs:
+        pair.content.image.save(tmp_path / f"{pair.name}.png")
+    results = Results(Heading("", "", 64), rows, pairs, tmp_path)
+    ordered = worst_first(results, "edge_f1")
+    assert [bad[pair.name] for pair in ordered] == sorted(bad.values(), reverse=True)
+    assert [path.name for path in write_sheets(results, out)] == [
+        "worst-edge_f1.jpg",
+        "worst-structure.jpg",
+        "worst-invented.jpg",
+        "all-1.jpg",
+        "all-2.jpg",
+    ]
+    sizes = [Image.open(out / "sheets" / f"all-{number}.jpg").size for number in (1, 2)]
+    assert sizes == [(3 * TILE, ROWS * (TILE + CAPTION)), (3 * TILE, 2 * (TILE + CAPTION))]
+    write_sheets(Results(results.heading, rows[:3], pairs, tmp_path), out)  # fewer pairs than before
+    assert not (out / "sheets" / "all-2.jpg").exists()
+
+
+def test_a_new_measure_is_taken_of_the_kept_picture_and_no_other_again(
+    monkeypatch: pytest.MonkeyPatch, benchmarked: tuple[Path, list[object]]
+) -> None:
+    out, told = benchmarked
+    before = rows_in(out)
+    for path in out.glob("rows/*/p*.json"):
+        row = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in row.items() if name != "lattice"}))
+    taken: list[str] = []
+
+    def counted(measure: Measure) -> Measure:
+        def score(*pictures: Any) -> float:
+            taken.append(measure.name)
+            return measure.score(*pictures)
+
+        return replace(measure, score=score)
+
+    monkeypatch.setattr(measures, "TAKEN", {name: counted(measure) for name, measure in measures.TAKEN.items()})
+    assert command_line.run(monkeypatch, *told) == 0
+    assert taken == ["lattice"] * 11 and sorted(map(str, rows_in(out))) == sorted(map(str, before))
+
+
+def test_what_cannot_be_told_of_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    benchmarked: tuple[Path, list[object]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, told = benchmarked
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    kinds, none, wrong = tmp_path / "kinds.json", tmp_path / "none.json", tmp_path / "wrong.json"
+    kinds.write_text("{"), none.write_text('{"dark": ["x.png"]}'), wrong.write_text('{"dark": "p5.png"}')
+    other = out / "rows" / "photo" / "entry.json"
+    for more, message in (
+        (["--kinds", kinds], "is no file of kinds"),
+        (["--kinds", wrong], "is no file of kinds"),
+        (["--kinds", none], "names none of the styles, such as p5"),
+        (["--kinds", tmp_path / "nowhere.json"], "cannot be read"),
+        (["--seed", 1], "holds no results of these pictures at this size"),
+        (["--out", tmp_path / "empty"], "holds no results"),
+    ):
+        capsys.readouterr()
+        assert command_line.run(monkeypatch, *told, *more) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    other.write_text(other.read_text().replace('"model": "', '"model": "other'))
+    assert command_line.run(monkeypatch, *told) == 2
+    assert "results of several models" in " ".join(capsys.readouterr().err.split())
+    assert {path for path, time in written.items() if path.stat().st_mtime_ns != time} == {other}
+    assert not (tmp_path / "empty").exists()
+
+
+def test_scores_inside_a_mask_do_not_see_the_rest() -> None:
+    content, style = smooth_pixels(64, 64, 1), smooth_pixels(64, 64, 2)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1
+    result = torch.where(mask > 0, content * 0.9, torch.ones(()))
+    inside, whole = scores_of(result, content, style, mask), scores_of(result, content, style)
+    assert inside["clipped"] == 0 and whole["clipped"] == 0.5
+    assert inside["gradients"] > 0.9 > whole["gradients"] + 0.1
+    known = scores_of(result, content, style, mask, {**inside, "gram": 0.0})
+    assert known["gram"] == 0 and known[STYLE] > inside[STYLE] and known[CONTENT] == inside[CONTENT]
+
+
+def test_published_metrics_of_results(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents, styles = folders
+    asked = ["evaluate", str(contents), str(styles), str(contents), "--names", "{content}.png", "--size", "64"]
+    asked = [each if each != str(styles) else str(styles / "p5.png") for each in asked]
+    assert command_line.run(monkeypatch, *asked, "--out", str(tmp_path / "a"), "--published", "nonsense") == 2
+    assert not (tmp_path / "a").exists()
+    assert command_line.run(monkeypatch, *asked, "--out", str(tmp_path / "b"), "--published", "csd") == 2
+    assert (tmp_path / "b" / "results.csv").exists()  # the rows are kept
+    measure = PublishedMeasure("counted ↓", False, lambda result, content: float((result - content).abs().max()))
+    monkeypatch.setattr(means, "PUBLISHED", {"counted": measure})
+    assert command_line.run(monkeypatch, *asked, "--out", str(tmp_path / "c"), "--published", "counted") == 0
+    assert "| contents | 0 |" in (tmp_path / "c" / "published.md").read_text()

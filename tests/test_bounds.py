@@ -18,10 +18,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from tests.command_line import run
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.app import mask_command
-from velatura.app.cli import main
 from velatura.app.studio import Studio
 from velatura.errors import ModelError, PictureError, SettingError, StyleError
 from velatura.methods import memory
@@ -45,15 +45,6 @@ HEIC = base64.b64decode(  # 64 x 48 pixels, blue on the left and red on the righ
     "digBrwngOSMkv//7od/e/zqt//5x7nBOP4aLv/+J8Q3/uKD1FdlXNmEjp2q4xlroP0DyxKkdxYtGnE+qjB2Fymd6A2tVCtCh+LhAM1KeD10M3+b8"
     "Fs/ZnBWAg24g/HpZifAwN2v4umnNLwDXqz0O8kABHs1xp8A="
 )
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 # Pictures

@@ -12,23 +12,13 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.command_line import FAST, run
 from tests.conftest import smooth_image
-from tests.tiny_house import tiny_house
-from velatura.app.cli import main
 from velatura.app.files import ContentFile, Naming, content_files
 from velatura.app.options import parse_settings
 from velatura.errors import PictureError, SettingError
 from velatura.methods.guided.settings import DEFAULT_WEIGHTS
 from velatura.picture import open_picture, read_manifest
-
-QUICK = ["--steps", "4", "--strength", "0.5", "--size", "64", "--device", "cpu", "--dtype", "fp32"]
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny-house"
-    tiny_house().pipeline.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture
@@ -39,15 +29,6 @@ def pictures(tmp_path: Path) -> Path:
     smooth_image(96, 72, 1).save(folder / "b.png")
     smooth_image(64, 64, 2).save(tmp_path / "style.png")
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -70,7 +51,7 @@ def test_one_photo_becomes_one_picture_with_its_manifest(
         model,
         "--sidecar",
     ]
-    assert run(monkeypatch, *call, *QUICK, "--loss", "gram=2", "--set", "guidance_scale=1.5", "--seed", 5) == 0
+    assert run(monkeypatch, *call, *FAST, "--loss", "gram=2", "--set", "guidance_scale=1.5", "--seed", 5) == 0
     assert open_picture(out).size == (96, 72)
     manifest = read_manifest(out)
     assert manifest["seed"] == 5 and manifest["settings"]["weights"]["gram"] == 2
@@ -85,7 +66,7 @@ def test_a_folder_becomes_a_folder_and_a_fitted_style_is_used_by_name(
     assert run(monkeypatch, "fit", tmp_path / "style.png", "--name", "waves", "--set", "size=64", *where) == 0
     assert run(monkeypatch, "fit", tmp_path / "style.png", "--name", "waves", *where) == 2
     out = tmp_path / "results"
-    assert run(monkeypatch, "stylize", pictures, "--style", "waves", "--out", out, "--model", model, *QUICK) == 0
+    assert run(monkeypatch, "stylize", pictures, "--style", "waves", "--out", out, "--model", model, *FAST) == 0
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.png"]
     capsys.readouterr()
     assert run(monkeypatch, "styles", "show", "waves") == 0
@@ -105,7 +86,7 @@ def test_the_result_does_not_depend_on_the_order_of_contents(
 ) -> None:
     for out, files in (("x", ["a.jpg", "b.png"]), ("y", ["b.png", "a.jpg"])):
         call = ["stylize", *(pictures / f for f in files), "--style", tmp_path / "style.png", "--out", tmp_path / out]
-        assert run(monkeypatch, *call, "--model", model, *QUICK, "--set", "start=noise") == 0
+        assert run(monkeypatch, *call, "--model", model, *FAST, "--set", "start=noise") == 0
     first, second = (np.asarray(Image.open(tmp_path / out / "a.png")) for out in ("x", "y"))
     assert np.array_equal(first, second)
 
@@ -202,7 +183,7 @@ def test_an_interruption_leaves_nothing_half_written(
     monkeypatch.setattr(Guided, "start_latents", interrupted)
     out = tmp_path / "results"
     call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out / "a.png", "--model", model]
-    assert run(monkeypatch, *call, *QUICK) == 130
+    assert run(monkeypatch, *call, *FAST) == 130
     assert not out.exists()
 
 
@@ -217,7 +198,7 @@ def test_s2prest_sweeps_strengths_in_the_papers_layout(
     fast = ["--set", "fit_views=2", "--set", "fit_batch=1"]
     call = ["fit", "style.png", "--method", "s2prest", "--name", "dusk", "--style-mask", "mask.png", "--model", model]
     assert run(monkeypatch, *call, *FIT, *fast) == 0
-    call = ["stylize", "pictures", "--method", "s2prest", "--style", "dusk", "--model", model, *QUICK]
+    call = ["stylize", "pictures", "--method", "s2prest", "--style", "dusk", "--model", model, *FAST]
     assert run(monkeypatch, *call, "--strength", "0.25,0.5") == 0
     made = sorted(str(path.relative_to(tmp_path / "results")) for path in (tmp_path / "results").rglob("*.png"))
     assert made == [
@@ -225,7 +206,7 @@ def test_s2prest_sweeps_strengths_in_the_papers_layout(
     ]
     assert read_manifest(tmp_path / "results/dusk/wt_0.25/stylized/a.png")["settings"]["strength"] == 0.25
     flat = ["stylize", "pictures/a.jpg", "--method", "inst", "--style", "dusk", "--out", "o.png", "--model", model]
-    assert run(monkeypatch, *flat, *QUICK) == 0 and (tmp_path / "o.png").is_file()
+    assert run(monkeypatch, *flat, *FAST) == 0 and (tmp_path / "o.png").is_file()
     export = ["styles", "export", "dusk", "--format", "textual-inversion", "--out", "word.safetensors"]
     assert run(monkeypatch, *export) == 0 and (tmp_path / "word.safetensors").is_file()
     assert run(monkeypatch, "styles", "export", "dusk", "--format", "lora", "--out", "x.safetensors") == 2
@@ -242,7 +223,7 @@ def test_masks_and_regions_from_the_command_line(
     assert run(monkeypatch, "mask", "pictures/b.png", "--box", "1,2,3", "--out", "x.png") == 2
     fit = ["fit", "style.png", "--method", "diffstyler", "--name", "glow", "--model", model, *FIT]
     assert run(monkeypatch, *fit) == 0
-    stylize = ["stylize", "pictures/b.png", "--method", "diffstyler", "--model", model, *QUICK, "--out", "out.png"]
+    stylize = ["stylize", "pictures/b.png", "--method", "diffstyler", "--model", model, *FAST, "--out", "out.png"]
     assert run(monkeypatch, *stylize, "--region", "m.png=glow", "--region", "box:0,0,30,30=glow") == 0
     assert len(read_manifest(tmp_path / "out.png")["regions"]) == 2
     assert run(monkeypatch, *stylize, "--style", "glow", "--region", "m.png=glow") == 2
@@ -260,7 +241,7 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     style, out, photo = tmp_path / "style.png", tmp_path / "out.png", pictures / "a.jpg"
-    common = ["--out", out, "--model", model, *QUICK]
+    common = ["--out", out, "--model", model, *FAST]
     called = ["stylize", photo, "--style", style, "--loss", "tv=0.1@0.5-1", *common]
     assert run(monkeypatch, *called) == 0
     manifest = read_manifest(out)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command_line import run
 from tests.conftest import smooth_image
-from velatura.app.cli import main
 from velatura.app.comparing import FORMAT, Key, References, counted, folder_names, read_choices, result_pairs
 from velatura.errors import PictureError, SettingError
 from velatura.evaluation.bradley_terry import PRIOR, Z, bradley_terry, preference
@@ -29,15 +28,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def data_of(page: Path) -> dict[str, object]:

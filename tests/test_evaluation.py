@@ -32,7 +32,7 @@ from velatura.evaluation import (
     ssim,
 )
 from velatura.evaluation.places import blur
-from velatura.picture import image_to_pixels
+from velatura.picture import Picture, image_to_pixels
 
 
 def stripes(offset: int = 0, size: int = 96) -> Tensor:
@@ -254,3 +254,25 @@ def test_class_form_is_the_mean_of_the_function_over_all_batches() -> None:
     fresh = EdgeF1()
     with pytest.raises(ValueError, match="no picture"), pytest.warns(UserWarning):
         fresh.compute()
+
+
+def test_metrics_take_pictures_as_well_as_tensors() -> None:
+    generator = torch.Generator().manual_seed(5)
+    images = [Image.fromarray(torch.randint(0, 256, (64, 72, 3), generator=generator).byte().numpy()) for _ in range(3)]
+    result, content, style = (image_to_pixels(image) for image in images)
+    opened = Picture.of(images[1])
+    for score in (
+        psnr,
+        ssim,
+        edge_f1,
+        lpips_hedvgg,
+        gradient_agreement,
+        local_structure,
+        invented_edges,
+        lattice_ratio,
+    ):
+        assert score(images[0], opened) == score(result, content)
+    for score in (gram_distance, feature_distance, colour_distance):
+        assert score(images[0], images[2]) == score(result, style)
+    assert luminance_range(*images) == luminance_range(result, content, style)
+    assert clipped_share(images[0]) == clipped_share(result)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from tests.conftest import smooth_image, smooth_pixels
-from tests.tiny_house import tiny_house
+from tests.tiny_house import tiny_house, tiny_studio
 from velatura.app.options import parse_size, with_resolution
 from velatura.app.studio import Studio, configured
 from velatura.cache import Cache
@@ -198,9 +198,7 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> Studio:
     monkeypatch.setattr(repainting, "STEPS", 10)
     monkeypatch.setattr(repainting, "RUN", 2)
     monkeypatch.setattr(tiny_house(), "native_size", 64)
-    studio = Studio()
-    studio._backbone = tiny_house()
-    return studio
+    return tiny_studio()
 
 
 def settings_of(method: str) -> dict[str, object]:

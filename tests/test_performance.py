@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.command_line import run
 from tests.tiny_house import tiny_house
-from velatura.app import cli
 from velatura.app.bench_command import FORMAT
 from velatura.errors import SettingError
 from velatura.evaluation.performance import Asked, Case, Measurement, measure_all, planned_cases, ratios, running
@@ -117,12 +116,8 @@ def test_the_command_writes_json_and_keeps_what_is_there(
     monkeypatch.setattr(running, "measured", lambda case, seconds: Measurement(case, figures))
     out = tmp_path / "bench.json"
     out.write_text("mine")
-    monkeypatch.setattr(
-        sys, "argv", ["velatura", "bench", "--methods", "styleid", "--size", "64", "--device", "cpu", "--out", str(out)]
-    )
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code and out.read_text() == "mine"
+    asked = ("--methods", "styleid", "--size", 64, "--device", "cpu", "--out", out)
+    assert run(monkeypatch, "bench", *asked) == 0 and out.read_text() == "mine"
     written = json.loads((tmp_path / "bench-1.json").read_text())
     assert written["format"] == FORMAT and written["machine"]["cores"]
     assert [each["case"]["kind"] for each in written["measurements"]] == ["magenta", "method"]

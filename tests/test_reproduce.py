@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.command_line import FAST, run
 from tests.conftest import smooth_image
-from tests.tiny_house import tiny_house
-from velatura.app.cli import main
+from tests.tiny_house import tiny_studio
 from velatura.app.input_search import InputSearch
 from velatura.app.recorded import Recorded
 from velatura.app.repeating import changed_settings, repeating_command
 from velatura.app.reproducing import Reproduction, differences, pixel_difference, restored, threads
-from velatura.app.studio import Studio
 from velatura.errors import PictureError, SettingError, StyleError
 from velatura.methods.base import Stylization
 from velatura.picture import read_manifest
@@ -45,15 +43,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def studio() -> Studio:
-    made = Studio("tiny")
-    made._backbone = tiny_house()
-    return made
-
-
 def again(path: Path, **given: Any) -> tuple[Stylization, Reproduction]:
     """A picture made again by a new Studio, with the folder's files to be found."""
-    reproduction = Reproduction(Recorded.of(path), studio(), InputSearch([path.parent, Path()]), **given)
+    reproduction = Reproduction(Recorded.of(path), tiny_studio(), InputSearch([path.parent, Path()]), **given)
     return reproduction.make(), reproduction
 
 
@@ -78,7 +70,7 @@ def assert_same(result: Stylization, path: Path) -> None:
 )
 def test_every_method_makes_the_same_bits_again(place: Path, method: str, settings: Mapping[str, Any]) -> None:
     fit = {"s2prest": {"fit_steps": 2, "fit_views": 2}, "diffstyler": {"fit_steps": 2}}.get(method, {})
-    made = studio().stylize("a.png", "style.png", 7, method, **QUICK, **settings, **fit)
+    made = tiny_studio().stylize("a.png", "style.png", 7, method, **QUICK, **settings, **fit)
     path = made.save(place / "out.png")
     result, reproduction = again(path)
     assert_same(result, path)
@@ -86,7 +78,7 @@ def test_every_method_makes_the_same_bits_again(place: Path, method: str, settin
 
 
 def test_contents_that_shared_a_pass_are_made_again_one_by_one(place: Path) -> None:
-    results = studio().stylize(["a.png", "b.png"], "style.png", 1, "s2prest", **QUICK, fit_steps=2, fit_views=2)
+    results = tiny_studio().stylize(["a.png", "b.png"], "style.png", 1, "s2prest", **QUICK, fit_steps=2, fit_views=2)
     for number, made in enumerate(results):
         assert made.manifest["batch"] == [number, 2]
         path = made.save(place / f"out{number}.png")
@@ -99,7 +91,7 @@ def test_regions_with_masks_weights_and_spans_come_back(place: Path) -> None:
         ("box:60,10,90,60", "other.png@0-0.6"),
         ("not:masks/half.png", "other.png"),
     ]
-    made = studio().stylize_regions("a.png", regions, 3, "guided", **QUICK)
+    made = tiny_studio().stylize_regions("a.png", regions, 3, "guided", **QUICK)
     path = made.save(place / "out.png")
     result, reproduction = again(path)
     assert_same(result, path)
@@ -113,19 +105,19 @@ def test_regions_with_masks_weights_and_spans_come_back(place: Path) -> None:
 
 def test_a_mask_in_memory_is_refused_in_one_sentence(place: Path) -> None:
     regions = [(Image.open("masks/half.png"), "style.png")]
-    path = studio().stylize_regions("a.png", regions, 3, "guided", **QUICK).save(place / "out.png")  # type: ignore[arg-type]
+    path = tiny_studio().stylize_regions("a.png", regions, 3, "guided", **QUICK).save(place / "out.png")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="Region 1 had a mask in memory, which the manifest cannot hold"):
         again(path)
 
 
 def test_mixes_come_back_with_their_weights(place: Path) -> None:
-    made = studio().stylize("a.png", {"style.png": 0.1, "other.png": 0.2}, 0, "guided", **QUICK)
+    made = tiny_studio().stylize("a.png", {"style.png": 0.1, "other.png": 0.2}, 0, "guided", **QUICK)
     path = made.save(place / "out.png")
     assert_same(again(path)[0], path)
 
 
 def test_styles_of_the_library_are_found_by_what_they_are(place: Path) -> None:
-    first = studio()
+    first = tiny_studio()
     first.library.add(first.fit("style.png", "dusk", "s2prest", fit_steps=2, fit_views=2))
     path = first.stylize("a.png", "dusk", 0, "s2prest", **QUICK).save(place / "out.png")
     first.library.path("dusk").rename(first.library.path("dawn"))
@@ -137,7 +129,7 @@ def test_styles_of_the_library_are_found_by_what_they_are(place: Path) -> None:
 
 
 def test_styles_of_several_pictures_and_of_masked_and_scaled_ones_are_fitted_again(place: Path) -> None:
-    first = studio()
+    first = tiny_studio()
     (place / "white.png").write_bytes((place / "masks" / "half.png").read_bytes())
     fitted = [
         first.fit(["style.png", "other.png"], "both"),
@@ -156,7 +148,7 @@ def test_styles_of_several_pictures_and_of_masked_and_scaled_ones_are_fitted_aga
 
 
 def test_inputs_are_found_in_folders_and_others_are_named(place: Path) -> None:
-    path = studio().stylize("a.png", "style.png", 0, "guided", **QUICK).save(place / "out" / "out.png")
+    path = tiny_studio().stylize("a.png", "style.png", 0, "guided", **QUICK).save(place / "out" / "out.png")
     elsewhere = place / "deep" / "er"
     elsewhere.mkdir(parents=True)
     for name in ("a.png", "style.png"):
@@ -164,7 +156,7 @@ def test_inputs_are_found_in_folders_and_others_are_named(place: Path) -> None:
     with pytest.raises(PictureError, match=r"The content 'a' .* is not here: name it with --content"):
         again(path)
     recorded = Recorded.of(path)
-    found = Reproduction(recorded, studio(), InputSearch([], [place / "deep"])).make()
+    found = Reproduction(recorded, tiny_studio(), InputSearch([], [place / "deep"])).make()
     assert pixel_difference(found, path) == (0, 0)
     result, reproduction = again(path, content=place / "b.png", styles=["other.png"])
     assert pixel_difference(result, path) != (0, 0)
@@ -173,7 +165,7 @@ def test_inputs_are_found_in_folders_and_others_are_named(place: Path) -> None:
 
 
 def test_a_picture_in_memory_is_known_by_its_pixels(place: Path) -> None:
-    path = studio().stylize(Image.open("a.png"), "style.png", 0, "guided", **QUICK).save(place / "out.png")
+    path = tiny_studio().stylize(Image.open("a.png"), "style.png", 0, "guided", **QUICK).save(place / "out.png")
     result, reproduction = again(path, content=place / "a.png")
     assert pixel_difference(result, path) == (0, 0) and reproduction.notes == []
 
@@ -216,7 +208,7 @@ def test_threads_are_those_of_then_where_the_machine_has_as_many() -> None:
 
 def test_the_command_line_of_a_result_asks_for_it_again(place: Path) -> None:
     settings = {**QUICK, "weights": {"gram": 2.0}, "spans": {"gram": Span(0, 0.5)}}
-    path = studio().stylize("a.png", "style.png", 7, "guided", **settings).save(place / "out.png")
+    path = tiny_studio().stylize("a.png", "style.png", 7, "guided", **settings).save(place / "out.png")
     command = repeating_command(Recorded.of(path))
     assert command.startswith("velatura stylize a.png --style style.png --method guided --model tiny ")
     assert "--loss gram=2@0-0.5" in command and "--set steps=4" in command and "--seed 7" in command
@@ -226,46 +218,18 @@ def test_the_command_line_of_a_result_asks_for_it_again(place: Path) -> None:
 
 def test_the_command_line_of_regions_and_mixes(place: Path) -> None:
     regions = [("masks/half.png", "style.png*0.5@0-0.5"), ("box:60,10,90,60", "other.png")]
-    path = studio().stylize_regions("a.png", regions, 3, "guided", **QUICK).save(place / "out.png")
+    path = tiny_studio().stylize_regions("a.png", regions, 3, "guided", **QUICK).save(place / "out.png")
     command = repeating_command(Recorded.of(path))
     assert "--region 'masks/half.png=style.png*0.5@0-0.5' --region box:60,10,90,60=other.png" in command
-    mixed = studio().stylize("a.png", {"style.png": 1, "other.png": 3}, 0, "guided", **QUICK).save(place / "mix.png")
+    styles: Mapping[str, float] = {"style.png": 1, "other.png": 3}
+    mixed = tiny_studio().stylize("a.png", styles, 0, "guided", **QUICK).save(place / "mix.png")
     assert "--style style.png=0.25 --style other.png=0.75" in repeating_command(Recorded.of(mixed))
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny-house"
-    tiny_house().pipeline.save_pretrained(folder)
-    return str(folder)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_command_says_whether_the_picture_is_the_same(
     monkeypatch: pytest.MonkeyPatch, place: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = [
-        "--steps",
-        "4",
-        "--strength",
-        "0.5",
-        "--size",
-        "64",
-        "--device",
-        "cpu",
-        "--dtype",
-        "fp32",
-        "--model",
-        model,
-    ]
+    quick = [*FAST, "--model", model]
     assert run(monkeypatch, "stylize", "a.png", "--style", "style.png", "--out", "r.jpg", *quick) == 0
     assert run(monkeypatch, "reproduce", "r.jpg", "--report", "r.html") == 0
     said = capsys.readouterr()

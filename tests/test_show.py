@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,16 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.command_line import FAST, run
 from tests.conftest import smooth_image
-from tests.tiny_house import tiny_house
-from velatura.app.cli import main
+from tests.tiny_house import tiny_studio
 from velatura.app.explaining import facts, region_rows
 from velatura.app.input_search import InputSearch
 from velatura.app.recorded import Recorded
 from velatura.app.report.curves import HEIGHT, WIDTH, Curve
 from velatura.app.report.entries import write_report
 from velatura.app.report.gathering import Gathering
-from velatura.app.studio import Studio
 from velatura.errors import PictureError
 from velatura.picture import save_picture
 
@@ -37,21 +35,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     smooth_image(64, 64, 2).save(tmp_path / "style.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def studio() -> Studio:
-    made = Studio("tiny")
-    made._backbone = tiny_house()
-    return made
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["velatura", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 class Page(HTMLParser):
@@ -81,7 +64,7 @@ class Page(HTMLParser):
 def test_a_manifest_is_shown_in_words_and_as_it_is(
     monkeypatch: pytest.MonkeyPatch, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = studio().stylize("a.png", "style.png", 7, "guided", **QUICK, weights={"gram": 2.0})
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK, weights={"gram": 2.0})
     made.save("out.png")
     monkeypatch.setenv("COLUMNS", "120")
     assert run(monkeypatch, "show", "out.png") == 0
@@ -103,7 +86,7 @@ def test_a_manifest_is_shown_in_words_and_as_it_is(
 def test_control_characters_of_a_file_do_not_reach_the_terminal(
     monkeypatch: pytest.MonkeyPatch, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
     save_picture(made.picture, "out.png", {**made.manifest, "model": "x\x1b[31m[bold]y"})
     assert run(monkeypatch, "show", "out.png") == 0
     shown = capsys.readouterr().out
@@ -111,7 +94,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(
 
 
 def test_a_manifest_beside_the_picture_serves_too_and_damage_is_one_sentence(place: Path) -> None:
-    made = studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
     made.save("out.png", sidecar=True)
     Image.open("out.png").convert("RGB").save("out.png")  # an editor that drops metadata
     assert Recorded.of(Path("out.png")).manifest["seed"] == 7
@@ -124,7 +107,7 @@ def test_a_manifest_beside_the_picture_serves_too_and_damage_is_one_sentence(pla
 
 
 def test_a_manifest_of_an_earlier_version_is_shown(place: Path) -> None:
-    made = studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
     manifest = {name: value for name, value in made.manifest.items() if name not in ("computed_on", "scores", "batch")}
     manifest["regions"] = [{k: v for k, v in each.items() if k != "source"} for each in manifest["regions"]]
     save_picture(made.picture, "out.png", manifest)
@@ -145,15 +128,15 @@ def test_a_report_holds_all_that_it_shows(place: Path) -> None:
     half = np.zeros((72, 96), np.uint8)
     half[:, :60] = 255
     Image.fromarray(half).save("half.png")
-    made = studio().stylize_regions("a.png", [("half.png", "style.png*0.5")], 3, "guided", **QUICK)
+    made = tiny_studio().stylize_regions("a.png", [("half.png", "style.png*0.5")], 3, "guided", **QUICK)
     path = made.save("out.png")
     found = InputSearch([Path()])
-    entry = Gathering(studio().library, found).entry(Recorded.of(path), made, None)
+    entry = Gathering(tiny_studio().library, found).entry(Recorded.of(path), made, None)
     write_report(Path("r.html"), [entry])
     page = Page(Path("r.html").read_text())
     assert page.loaded == [] and page.count("img", "alone") == 1 and "was not found by its hash" in page.text
     assert "mask of region 1" in page.text and page.count("polyline") == len(made.manifest["loss_curves"])
-    entry = Gathering(studio().library, found).entry_of_file(Recorded.of(path))
+    entry = Gathering(tiny_studio().library, found).entry_of_file(Recorded.of(path))
     write_report(Path("r.html"), [entry])
     page = Page(Path("r.html").read_text())
     assert page.count("img", "before") == page.count("img", "after") == 1
@@ -162,11 +145,11 @@ def test_a_report_holds_all_that_it_shows(place: Path) -> None:
 
 def test_names_in_a_report_are_escaped(place: Path) -> None:
     hostile = "<script>alert(1)</script>'\"&"
-    made = studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
     manifest = json.loads(json.dumps(made.manifest).replace('"style.png"', json.dumps(hostile)))
     manifest |= {"model": hostile, "loss_curves": {hostile: [1.0, 2.0]}, "scores": {hostile: 1.0}}
     save_picture(made.picture, "out.png", manifest)
-    entry = Gathering(studio().library, InputSearch([])).entry_of_file(Recorded.of(Path("out.png")))
+    entry = Gathering(tiny_studio().library, InputSearch([])).entry_of_file(Recorded.of(Path("out.png")))
     write_report(Path("r.html"), [entry])
     text = Path("r.html").read_text()
     assert hostile not in text and "alert(1)</script>" not in text
@@ -176,26 +159,11 @@ def test_names_in_a_report_are_escaped(place: Path) -> None:
 def test_stylize_and_show_write_reports(
     monkeypatch: pytest.MonkeyPatch,
     place: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    model: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = tmp_path_factory.mktemp("models") / "tiny-house"
-    tiny_house().pipeline.save_pretrained(model)
     smooth_image(64, 64, 5).save("b.png")
-    quick = [
-        "--steps",
-        "4",
-        "--strength",
-        "0.5",
-        "--size",
-        "64",
-        "--device",
-        "cpu",
-        "--dtype",
-        "fp32",
-        "--model",
-        model,
-    ]
+    quick = [*FAST, "--model", model]
     call = ["stylize", "a.png", "b.png", "--style", "style.png", "--out", "results", *quick]
     assert run(monkeypatch, *call, "--report", "r.png") == 2
     assert "r.png would be an HTML page" in capsys.readouterr().err and not Path("results").exists()

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.command_line import FAST, run
 from tests.conftest import smooth_image
-from tests.test_cli import QUICK, run
-from tests.tiny_house import tiny_house
 from velatura.app.files import ContentFile, Naming, find_contents, style_labels
 from velatura.app.photo_progress import PhotoProgress
 from velatura.app.targets import Inputs, Plan, Target, check_writable, one_file, one_folder
@@ -27,13 +26,6 @@ from velatura.progress import Silent
 
 T = TypeVar("T")
 NOTHING = Inputs([])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny-house"
-    tiny_house().pipeline.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture
@@ -147,7 +139,7 @@ def test_impossible_targets_are_refused(tmp_path: Path) -> None:
 def test_a_name_at_the_limit_can_be_written(here: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     out = "n" * 251 + ".png"
     assert (
-        run(monkeypatch, "stylize", "photos/a.jpg", "--style", "style.png", "--out", out, "--model", model, *QUICK) == 0
+        run(monkeypatch, "stylize", "photos/a.jpg", "--style", "style.png", "--out", out, "--model", model, *FAST) == 0
     )
     assert (here / out).is_file()
 
@@ -194,7 +186,7 @@ def test_one_file_and_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_no_command_replaces_a_file_unasked(
     here: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["stylize", "photos/a.jpg", "--style", "style.png", "--out", "o.png", "--sidecar", "--model", model, *QUICK]
+    call = ["stylize", "photos/a.jpg", "--style", "style.png", "--out", "o.png", "--sidecar", "--model", model, *FAST]
     assert run(monkeypatch, *call) == 0
     first = (here / "o.png").read_bytes()
     capsys.readouterr()
@@ -256,7 +248,7 @@ def test_one_bad_photo_does_not_stop_the_others(
     here: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "photos" / "a-bad.jpg").write_text("no picture")
-    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *QUICK]
+    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *FAST]
     assert run(monkeypatch, *call) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "a-bad.jpg is not a picture" in said and "1 of 3 photos were skipped" in said
@@ -285,7 +277,7 @@ def test_photos_that_share_a_pass_are_saved_though_one_fails(
     smooth_image(72, 96, 6).save("photos/b.png")
     fit = ["--set", "fit_steps=1", "--set", "fit_size=64", "--set", "fit_views=1", "--set", "fit_batch=1"]
     call = ["stylize", "photos", "--method", "s2prest", "--style", "style.png", "--out", "out", "--model", model]
-    assert run(monkeypatch, *call, *QUICK, *fit) == 1
+    assert run(monkeypatch, *call, *FAST, *fit) == 1
     assert sorted(path.name for path in (here / "out").iterdir()) == ["a.png", "c.png"] and calls[0] == 3
 
 
@@ -300,7 +292,7 @@ def test_results_are_saved_one_by_one(here: Path, model: str, monkeypatch: pytes
         return original(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Guided, "start_latents", once)
-    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *QUICK]
+    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *FAST]
     assert run(monkeypatch, *call) == 130
     assert [path.name for path in (here / "out").iterdir()] == ["a.png"]
 
@@ -323,7 +315,7 @@ def test_resume_makes_what_is_missing_or_was_asked_for_otherwise(
     here: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = count_runs(monkeypatch)
-    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *QUICK, "--resume"]
+    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *FAST, "--resume"]
     assert run(monkeypatch, *call) == 0 and started == ["a", "b"]
     made = bytes_of(here / "out")
     assert run(monkeypatch, *call) == 0 and started == ["a", "b"]
@@ -349,7 +341,7 @@ def test_resume_knows_photos_of_one_name_apart(here: Path, model: str, monkeypat
     smooth_image(72, 96, 4).save("more/a.jpg")
     (here / "photos" / "b.png").unlink()
     started = count_runs(monkeypatch)
-    call = ["stylize", "photos", "more", "--style", "style.png", "--out", "out", "--model", model, *QUICK, "--resume"]
+    call = ["stylize", "photos", "more", "--style", "style.png", "--out", "out", "--model", model, *FAST, "--resume"]
     assert run(monkeypatch, *call) == 0
     (here / "out" / "a.png").unlink()
     assert run(monkeypatch, *call) == 0 and len(started) == 3
@@ -361,7 +353,7 @@ def test_subfolders_keep_their_places(here: Path, model: str, monkeypatch: pytes
     for name in ("day/a.jpg", "day/.hidden/x.jpg"):
         smooth_image(72, 96, 4).save(here / "photos" / name)
     assert [content.path.name for content in find_contents([here / "photos"])] == ["a.jpg", "b.png"]
-    call = ["stylize", "photos", "--style", "style.png", "--out", "photos/out", "--model", model, *QUICK, "--recursive"]
+    call = ["stylize", "photos", "--style", "style.png", "--out", "photos/out", "--model", model, *FAST, "--recursive"]
     made = ["a.png", "b.png", "day/a.png"]
     for _ in range(2):  # what was made is no photo the next time
         assert run(monkeypatch, *call, "--resume") == 0
@@ -383,7 +375,7 @@ def test_several_styles_are_a_sheet_that_shares_inversions(
         return original(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cached_inversion, "invert", counted)
-    call = ["stylize", "photos", "--model", model, *QUICK, "--set", "start=inversion"]
+    call = ["stylize", "photos", "--model", model, *FAST, "--set", "start=inversion"]
     call += ["--set", "palette=0", "--set", "contrast=0"]  # what moves the start towards the style
     assert run(monkeypatch, *call, "--style", "style.png", "--style", "other.png", "--out", "sheet") == 0
     made = sorted(path.name for path in (here / "sheet").iterdir())
@@ -400,7 +392,7 @@ def test_several_styles_are_a_sheet_that_shares_inversions(
 def test_a_missing_style_stops_before_anything_is_made(
     here: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["stylize", "photos", "--model", model, *QUICK, "--out", "out", "--style", "style.png", "--style", "mist"]
+    call = ["stylize", "photos", "--model", model, *FAST, "--out", "out", "--style", "style.png", "--style", "mist"]
     assert run(monkeypatch, *call) == 2
     said = capsys.readouterr().err.strip()
     assert "no style 'mist'" in said and "\n" not in said and not (here / "out").exists()

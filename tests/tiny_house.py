@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
+from velatura.app.studio import Studio
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.image_encoder import HouseImageEncoder
@@ -22,3 +24,10 @@ def tiny_house() -> HouseBackbone:
     parts = Denoiser(make_unet(RECIPE, 8), make_text_encoder(RECIPE, tokenizer), HouseImageEncoder(32))
     vae = HouseAutoencoder(block_out_channels=(8, 8, 8, 8), decoder_blocks=1, encoder_blocks=1)
     return HouseBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)
+
+
+def tiny_studio(library_folder: Path | None = None) -> Studio:
+    """A new Studio on the tiny house model, with a cache of its own."""
+    studio = Studio("tiny", library_folder=library_folder)
+    studio._backbone = tiny_house()
+    return studio

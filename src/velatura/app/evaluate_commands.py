@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +15,14 @@ from velatura.app.terminal import say
 from velatura.errors import SettingError
 
 if TYPE_CHECKING:
-    from velatura.evaluation.benchmark.kept import Row
+    from velatura.app.report.benchmark_results import Results
+    from velatura.evaluation.benchmark.kept import KeptRows
     from velatura.evaluation.benchmark.plan import Pair
     from velatura.evaluation.benchmark.presets import BenchmarkPreset
+    from velatura.evaluation.published.means import PublishedMeasure
 
 METHODS, OUTSIDERS = "guided,s2prest", "photo,style,palette,magenta"
 SIDE = 256
-REPORT = "report.html"
 
 OnePath = Path | None
 Pairs = Annotated[
@@ -31,6 +33,18 @@ Side = Annotated[
     int | None,
     typer.Option(
         min=64, max=4096, help="Short side in pixels that is worked on and measured at.", show_default=str(SIDE)
+    ),
+]
+KindsFile = Annotated[
+    Path | None,
+    typer.Option("--kinds", help="JSON, kind of style -> file names: tables of each kind.", show_default=False),
+]
+
+Published = Annotated[
+    str,
+    typer.Option(
+        help="Published metrics too, where their weights are at hand: some of lpips,cfsd,dino,clip,csd.",
+        show_default=False,
     ),
 ]
 
@@ -54,7 +68,10 @@ class BenchmarkOptions:
     ] = ""
     methods: Annotated[
         str | None,
-        typer.Option(help="NAME or LABEL=NAME, with commas between.", show_default=f"the preset's, or {METHODS}"),
+        typer.Option(
+            help="NAME or LABEL=NAME, with commas between; '-' for none.",
+            show_default=f"the preset's, or {METHODS}",
+        ),
     ] = None
     outsiders: Annotated[
         str | None,
@@ -71,6 +88,8 @@ class BenchmarkOptions:
     ] = None
     pairs: Pairs = None
     size: Side = None
+    kinds: KindsFile = None
+    published: Published = ""
     seed: Annotated[int, typer.Option(help="The seed of everything random.")] = 0
     model: Model = "house"
     device: Device = "auto"
@@ -79,40 +98,69 @@ class BenchmarkOptions:
 
 @with_options(BenchmarkOptions)
 def benchmark(options: BenchmarkOptions) -> None:
-    """Every photo in every style by every method, measured: a table of rows, and a report as one HTML page.
+    """Every photo in every style by every method, measured: rows, tables, contact sheets, a report as one HTML page.
 
-    Whatever stops it, the same command goes on where it was. A picture that cannot be made is told and left out, with
-    exit code 1.
+    Whatever stops it, the same command goes on where it was. The tables are of everything that the folder holds of
+    these pairs, whichever commands made it; with --methods - --outsiders - they are written anew, and no picture is
+    made. A picture that cannot be made is told and left out, with exit code 1.
     """
-    from velatura.app.benchmarking import Entrants
-    from velatura.app.options import parse_strengths
-    from velatura.app.report.benchmark_page import Heading, write_benchmark_report
-    from velatura.app.studio import Studio
+    from velatura.app.report.benchmark_results import Heading, Results
+    from velatura.evaluation.benchmark.gathering import gathered
     from velatura.evaluation.benchmark.kept import KeptRows
-    from velatura.evaluation.benchmark.plan import Plan
+    from velatura.evaluation.benchmark.kinds import read_kinds
     from velatura.evaluation.benchmark.presets import benchmark_preset
-    from velatura.evaluation.benchmark.running import run
+    from velatura.evaluation.published.means import published_measures
     from velatura.methods.validation import check_seed
 
     check_seed(options.seed)
+    published = published_measures(options.published)
     preset = benchmark_preset(options.preset) if options.preset else None
     side = options.size or (preset.size if preset else SIDE)
-    strengths = [value for value in parse_strengths(options.strengths) if value is not None]
-    studio = Studio(options.model, options.device, options.dtype, options.out / "library" / "styles")
+    pairs = _pairs(options, preset, side)
+    kinds = read_kinds(options.kinds, pairs) if options.kinds else {}
+    kept = KeptRows(options.out)
     methods = _chosen(options.methods, preset.methods if preset else METHODS)
     outsiders = _chosen(options.outsiders, preset.outsiders if preset else OUTSIDERS)
-    entries = Entrants(methods, outsiders, options.setting or [], strengths).entries(studio, side)
-    pairs = _pairs(options, preset, side)
-    kept = KeptRows(options.out)
+    made = _made(options, (methods, outsiders), kept, pairs, side) if methods or outsiders else None
+    entries = kept.entries(side, options.seed)
+    if made is not None:
+        entries = [entry for entry in entries if entry.told["model"] == made.model]
+    found, failures = gathered(kept, entries, pairs), made.failures if made else ()
+    for sentence in found.incomplete:
+        say(sentence)
+    subject = made.subject if made else str(options.out)
+    heading = Heading("Benchmark", subject, side, (*failures, *found.incomplete))
+    _write(Results(heading, found.rows, pairs, options.out, kinds), options.out)
+    _write_published(published, Results(heading, found.rows, pairs, options.out), options.out)
+    if failures:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a command added to a benchmark's folder: by which model, its fingerprint, and what could not be made."""
+
+    subject: str
+    model: str
+    failures: tuple[str, ...]
+
+
+def _made(options: BenchmarkOptions, named: tuple[str, str], kept: KeptRows, pairs: list[Pair], side: int) -> Made:
+    """Make and measure what is not there of the ``named`` methods and outsiders."""
+    from velatura.app.benchmarking import Entrants
+    from velatura.app.options import parse_strengths
+    from velatura.app.studio import Studio
+    from velatura.evaluation.benchmark.plan import Plan
+    from velatura.evaluation.benchmark.running import run
+
+    strengths = [value for value in parse_strengths(options.strengths) if value is not None]
+    studio = Studio(options.model, options.device, options.dtype, options.out / "library" / "styles")
+    entries = Entrants(*named, options.setting or [], strengths).entries(studio, side)
     plan = Plan(pairs, entries, side, options.seed, studio.backbone.fingerprint)
     outcome = run(plan, kept, studio.backbone.device, say)
     if not outcome.rows:
         raise SettingError("No picture could be made: the reasons stand above.")
-    _write(outcome.rows, options.out)
-    heading = Heading("Benchmark", studio.backbone.name, side, tuple(outcome.failures))
-    typer.echo(write_benchmark_report(options.out / REPORT, outcome.rows, pairs, options.out, heading))
-    if outcome.failures:
-        raise typer.Exit(1)
+    return Made(studio.backbone.name, plan.model, tuple(outcome.failures))
 
 
 @dataclass(frozen=True)
@@ -133,6 +181,8 @@ class EvaluateOptions:
         "evaluation"
     )
     size: Side = None
+    kinds: KindsFile = None
+    published: Published = ""
 
 
 @with_options(EvaluateOptions)
@@ -142,15 +192,19 @@ def evaluate(options: EvaluateOptions) -> None:
     What was measured is kept: the same command goes on where it was. Results that are missing are told.
     """
     from velatura.app.files import content_files
-    from velatura.app.report.benchmark_page import Heading, write_benchmark_report
+    from velatura.app.report.benchmark_results import Heading, Results
     from velatura.evaluation.benchmark.kept import KeptRows
+    from velatura.evaluation.benchmark.kinds import read_kinds
     from velatura.evaluation.benchmark.plan import opened_samples, paired
     from velatura.evaluation.benchmark.results_folder import NamePattern, find_results, measured
+    from velatura.evaluation.published.means import published_measures
 
+    published = published_measures(options.published)
     side, pattern = options.size or SIDE, NamePattern(options.names)
     files = content_files([options.contents]), content_files([options.styles])
     pattern.check(len(files[1]))
     pairs = paired(opened_samples(files[0], side), opened_samples(files[1], side))
+    kinds = read_kinds(options.kinds, pairs) if options.kinds else {}
     found = find_results(options.results, pattern, pairs)
     kept, rows = KeptRows(options.out), []
     for number, (pair, files_of_pair) in enumerate(found.files):
@@ -160,9 +214,9 @@ def evaluate(options: EvaluateOptions) -> None:
     missing = tuple(f"There is no result of {name}." for name in found.missing)
     if missing:
         say(f"{len(missing)} results are missing, such as {found.missing[0]}: the means are of those that are there.")
-    _write(rows, options.out)
     heading = Heading("Evaluation", str(options.results), side, missing)
-    typer.echo(write_benchmark_report(options.out / REPORT, rows, pairs, Path(), heading))
+    _write(Results(heading, rows, pairs, Path(), kinds), options.out)
+    _write_published(published, Results(heading, rows, pairs, Path()), options.out)
 
 
 def _chosen(asked: str | None, usual: str) -> str:
@@ -194,14 +248,24 @@ def _pairs(options: BenchmarkOptions, preset: BenchmarkPreset | None, side: int)
     return paired(opened_samples(files[0], side), opened_samples(files[1], side), count)
 
 
-def _write(rows: list[Row], out: Path) -> None:
-    from velatura.evaluation.benchmark.tables import PARQUET, write_tables
+def _write(results: Results, out: Path) -> None:
+    from velatura.app.report.benchmark_files import write_results
+    from velatura.evaluation.benchmark.tables import PARQUET
 
-    written = write_tables(rows, out)
+    written = write_results(results, out)
     for file in written:
         typer.echo(file)
     if PARQUET not in [file.name for file in written]:
         say("There is no Parquet file, because pyarrow is not installed: pip install 'velatura[report]' brings it.")
+
+
+def _write_published(measures: Sequence[PublishedMeasure], results: Results, out: Path) -> None:
+    """Write the means of published metrics, where some are asked for. Raises ModelError where weights are missing."""
+    from velatura.evaluation.published.means import published_means, write_published
+
+    if measures:
+        means = published_means(measures, results.rows, results.pairs, results.folder)
+        typer.echo(write_published(measures, means, out))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -44,6 +44,10 @@ class PictureMean(Metric):
     total: Tensor
     count: Tensor
 
+    def __init_subclass__(cls, of: Score, higher_is_better: bool) -> None:
+        super().__init_subclass__()
+        cls.score, cls.higher_is_better = staticmethod(of), higher_is_better
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -66,64 +70,74 @@ class PictureMean(Metric):
         return (self.total / self.count).float()
 
 
-class EdgeF1(PictureMean):
-    """``edge_f1`` of results and contents; higher keeps more."""
+class EdgeF1(PictureMean, of=edge_f1, higher_is_better=True):
+    """``edge_f1`` of results and contents; higher keeps more.
 
-    higher_is_better = True
-    score = staticmethod(edge_f1)
-
-
-class GradientAgreement(PictureMean):
-    """``gradient_agreement`` of results and contents; higher keeps more."""
-
-    higher_is_better = True
-    score = staticmethod(gradient_agreement)
+    >>> EdgeF1()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(1.)
+    """
 
 
-class LocalStructure(PictureMean):
-    """``local_structure`` of results and contents; higher keeps more."""
+class GradientAgreement(PictureMean, of=gradient_agreement, higher_is_better=True):
+    """``gradient_agreement`` of results and contents; higher keeps more.
 
-    higher_is_better = True
-    score = staticmethod(local_structure)
-
-
-class LpipsHedVGG(PictureMean):
-    """``lpips_hedvgg`` of results and contents; lower keeps more. Not LPIPS: other weights, other values."""
-
-    higher_is_better = False
-    score = staticmethod(lpips_hedvgg)
+    >>> ramp = torch.linspace(-1, 1, 64).expand(1, 3, 64, 64)
+    >>> round(GradientAgreement()(ramp, ramp).item(), 3)
+    1.0
+    """
 
 
-class InventedEdges(PictureMean):
-    """``invented_edges`` of results and contents; lower is calmer."""
+class LocalStructure(PictureMean, of=local_structure, higher_is_better=True):
+    """``local_structure`` of results and contents; higher keeps more.
 
-    higher_is_better = False
-    score = staticmethod(invented_edges)
-
-
-class LatticeRatio(PictureMean):
-    """``lattice_ratio`` of results and contents; lower is better, 1 is no grid."""
-
-    higher_is_better = False
-    score = staticmethod(lattice_ratio)
+    >>> LocalStructure()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(1.)
+    """
 
 
-class GramDistance(PictureMean):
-    """``gram_distance`` of results and styles; lower is closer."""
+class LpipsHedVGG(PictureMean, of=lpips_hedvgg, higher_is_better=False):
+    """``lpips_hedvgg`` of results and contents; lower keeps more. Not LPIPS: other weights, other values.
 
-    higher_is_better = False
-    score = staticmethod(gram_distance)
-
-
-class FeatureDistance(PictureMean):
-    """``feature_distance`` of results and styles; lower is closer."""
-
-    higher_is_better = False
-    score = staticmethod(feature_distance)
+    >>> LpipsHedVGG()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(0.)
+    """
 
 
-class ColourDistance(PictureMean):
-    """``colour_distance`` of results and styles; lower is closer."""
+class InventedEdges(PictureMean, of=invented_edges, higher_is_better=False):
+    """``invented_edges`` of results and contents; lower is calmer.
 
-    higher_is_better = False
-    score = staticmethod(colour_distance)
+    >>> InventedEdges()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(0.)
+    """
+
+
+class LatticeRatio(PictureMean, of=lattice_ratio, higher_is_better=False):
+    """``lattice_ratio`` of results and contents; lower is better, 1 is no grid.
+
+    >>> LatticeRatio()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(1.)
+    """
+
+
+class GramDistance(PictureMean, of=gram_distance, higher_is_better=False):
+    """``gram_distance`` of results and styles; lower is closer.
+
+    >>> GramDistance()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(0.)
+    """
+
+
+class FeatureDistance(PictureMean, of=feature_distance, higher_is_better=False):
+    """``feature_distance`` of results and styles; lower is closer.
+
+    >>> round(FeatureDistance()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)).item(), 3)
+    0.0
+    """
+
+
+class ColourDistance(PictureMean, of=colour_distance, higher_is_better=False):
+    """``colour_distance`` of results and styles; lower is closer.
+
+    >>> ColourDistance()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
+    tensor(0.)
+    """

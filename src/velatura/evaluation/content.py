@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.places import weighted_mean, weights_like
 from velatura.evaluation.trunk_features import trunk_features
 from velatura.models.features.lpips_heads import lpips_heads
 
 
-def psnr(result: Tensor, content: Tensor) -> float:
+def psnr(result: PictureLike, content: PictureLike) -> float:
     """Peak signal-to-noise ratio of pictures (B, 3, H, W) in [-1, 1], in dB; higher is closer, inf for equal pictures.
 
     The mean over the batch.
@@ -20,6 +21,7 @@ def psnr(result: Tensor, content: Tensor) -> float:
     >>> round(psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2)), 2)
     20.0
     """
+    result, content = pixels_of(result), pixels_of(content)
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     value: Tensor = peak_signal_noise_ratio(
@@ -28,7 +30,7 @@ def psnr(result: Tensor, content: Tensor) -> float:
     return value.item()
 
 
-def ssim(result: Tensor, content: Tensor) -> float:
+def ssim(result: PictureLike, content: PictureLike) -> float:
     """Structural similarity (Wang et al. 2004) of pictures (B, 3, H, W) in [-1, 1]: from -1 to 1, 1 for equal pictures.
 
     >>> import torch
@@ -36,6 +38,7 @@ def ssim(result: Tensor, content: Tensor) -> float:
     >>> round(ssim(pixels, pixels), 4)
     1.0
     """
+    result, content = pixels_of(result), pixels_of(content)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     value = structural_similarity_index_measure(result.clamp(-1, 1), content.clamp(-1, 1), data_range=2.0)
@@ -58,7 +61,7 @@ def grown(edges: Tensor, reach: int) -> Tensor:
     return F.max_pool2d(edges.float(), 2 * reach + 1, stride=1, padding=reach) > 0
 
 
-def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, mask: Tensor | None = None) -> float:
+def edge_f1(result: PictureLike, content: PictureLike, tolerance: int = 2, mask: Tensor | None = None) -> float:
     """F1 score of the result's Canny edges against the content's, matched within ``tolerance`` pixels.
 
     Pictures are (B, 3, H, W) in [-1, 1], ``mask`` (1, 1, H, W): only the edges where it is over a half count, but they
@@ -70,6 +73,7 @@ def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, mask: Tensor | 
     >>> edge_f1(pixels, pixels), edge_f1(pixels, -torch.ones(1, 3, 32, 32))
     (1.0, 0.0)
     """
+    result, content = pixels_of(result), pixels_of(content)
     ours, theirs = canny_edges(result), canny_edges(content)
     counted = weights_like(content, mask) > 0.5
     found, wanted = ours & counted, theirs & counted
@@ -81,7 +85,7 @@ def edge_f1(result: Tensor, content: Tensor, tolerance: int = 2, mask: Tensor | 
 
 
 @torch.no_grad()
-def lpips_hedvgg(result: Tensor, content: Tensor, mask: Tensor | None = None) -> float:
+def lpips_hedvgg(result: PictureLike, content: PictureLike, mask: Tensor | None = None) -> float:
     """Perceptual distance of pictures (B, 3, H, W) in [-1, 1]: LPIPS's linear heads (Zhang et al. 2018) over the
     HED-trained VGG16 trunk; from 0, for equal pictures, upwards. With a ``mask`` (1, 1, H, W) in [0, 1], the distance
     there.
@@ -89,6 +93,7 @@ def lpips_hedvgg(result: Tensor, content: Tensor, mask: Tensor | None = None) ->
     This is not LPIPS, whose heads were trained over ImageNet's trunk: it ranks distortions alike, but its values do not
     compare with published ones.
     """
+    result, content = pixels_of(result), pixels_of(content)
     ours, theirs = trunk_features(result), trunk_features(content)
     distances = [
         (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1, True)

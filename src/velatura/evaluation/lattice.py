@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.places import luminance, weights_like
 
 PERIOD = 8  # pixels to a cell of the latents
@@ -53,7 +54,7 @@ def _excess(windows: Tensor, dim: int) -> Tensor:
 
 
 @torch.no_grad()
-def lattice_level(result: Tensor, content: Tensor, mask: Tensor | None = None) -> float:
+def lattice_level(result: PictureLike, content: PictureLike, mask: Tensor | None = None) -> float:
     """Amplitude of an 8-pixel grid in the places where the content is flat: RMS in levels of 255, lower is better.
 
     In windows of 32 x 32 pixels, where the content's luminance deviates from a plane by less than 0.025 (the four
@@ -67,6 +68,7 @@ def lattice_level(result: Tensor, content: Tensor, mask: Tensor | None = None) -
     >>> round(lattice_level(waves, 0 * waves), 2), round(lattice_level(0 * waves, 0 * waves), 2)
     (9.02, 0.0)
     """
+    result, content = pixels_of(result), pixels_of(content)
     chosen = _flat(content, mask)
     if not chosen.any():
         return 0.0
@@ -74,7 +76,7 @@ def lattice_level(result: Tensor, content: Tensor, mask: Tensor | None = None) -
     return float((_excess(windows, 1) + _excess(windows, 2)).clamp(min=0).sqrt()) * 255
 
 
-def lattice_ratio(result: Tensor, content: Tensor, mask: Tensor | None = None) -> float:
+def lattice_ratio(result: PictureLike, content: PictureLike, mask: Tensor | None = None) -> float:
     """``lattice_level`` of a result over the content's own; both count as at least one level of 255, which none sees.
 
     1 for a result without a grid, whatever the content; lower is better.
@@ -84,5 +86,6 @@ def lattice_ratio(result: Tensor, content: Tensor, mask: Tensor | None = None) -
     >>> lattice_ratio(flat, flat)
     1.0
     """
+    result, content = pixels_of(result), pixels_of(content)
     ours, theirs = (max(lattice_level(each, content, mask), FLOOR) for each in (result, content))
     return ours / theirs

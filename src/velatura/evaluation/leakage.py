@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.evaluation.content import edge_f1
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.models.features.efficientnet_lite import efficientnet_lite0, imagenet_classifier
 
 
 @torch.no_grad()
-def class_overlap(one: Tensor, other: Tensor) -> float:
+def class_overlap(one: PictureLike, other: PictureLike) -> float:
     """Bhattacharyya coefficient of EfficientNet-Lite0's ImageNet probabilities for two pictures (B, 3, H, W) in
     [-1, 1]: from 0 (no class shared) to 1 (equal probabilities).
 
     Raises ModelError where the classifier's wheel is not installed.
     """
+    one, other = pixels_of(one), pixels_of(other)
     cpu = torch.device("cpu")
     network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
     ours, theirs = (classifier(network.features(pixels.float().cpu())).softmax(-1) for pixels in (one, other))
@@ -24,17 +25,19 @@ def class_overlap(one: Tensor, other: Tensor) -> float:
     return overlap
 
 
-def content_leak(result: Tensor, content: Tensor, style: Tensor) -> float:
+def content_leak(result: PictureLike, content: PictureLike, style: PictureLike) -> float:
     """How much the class overlap with the style picture rose from content to result: from -1 to 1, 0 is no leak.
 
     All three pictures, (B, 3, H, W) in [-1, 1], are compared in gray. The network is the one that replaces CLIP in the
     losses where CLIP is not at hand: what such losses gain in style shows here as leak.
     """
+    result, content, style = pixels_of(result), pixels_of(content), pixels_of(style)
     gray = [pixels.mean(1, keepdim=True).expand_as(pixels) for pixels in (result, content, style)]
     return class_overlap(gray[0], gray[2]) - class_overlap(gray[1], gray[2])
 
 
-def outline_leak(result: Tensor, content: Tensor, style: Tensor) -> float:
+def outline_leak(result: PictureLike, content: PictureLike, style: PictureLike) -> float:
     """How much the edge F1 with the style picture, resized, rose from content to result: from -1 to 1, 0 is no leak."""
+    result, content, style = pixels_of(result), pixels_of(content), pixels_of(style)
     sized = F.interpolate(style, result.shape[2:], mode="bicubic", antialias=True).clamp(-1, 1)
     return edge_f1(result, sized) - edge_f1(content, sized)

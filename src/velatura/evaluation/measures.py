@@ -18,37 +18,46 @@ HIGHER, LOWER = 1, -1
 COLOUR_SCALE = 10.0  # Lab units that count as a distance of 1: unrelated pictures are about that far apart
 
 
+Mask = Tensor | None  # (1, 1, H, W) in [0, 1]: where it is measured; None: everywhere
+
+
 @dataclass(frozen=True)
 class Measure:
-    """A score of a result (1, 3, H, W) against its content and its style; ``better`` is HIGHER or LOWER."""
+    """A score of a result (1, 3, H, W) against its content and its style in a mask; ``better`` is HIGHER or LOWER."""
 
     name: str
     better: int
     meaning: str
-    score: Callable[[Tensor, Tensor, Tensor], float]
-
-    @property
-    def title(self) -> str:
-        """The name with an arrow that points to the better end."""
-        return f"{self.name.replace('_', ' ')} {'↑' if self.better == HIGHER else '↓'}"
+    score: Callable[[Tensor, Tensor, Tensor, Mask], float]
 
 
 _TAKEN = (
-    Measure("edge_f1", HIGHER, "content's edges that are there, and no others", lambda r, c, s: edge_f1(r, c)),
-    Measure("gradients", HIGHER, "gradients along the content's", lambda r, c, s: gradient_agreement(r, c)),
     Measure(
-        "structure", HIGHER, "content's local structure, whatever its colours", lambda r, c, s: local_structure(r, c)
+        "edge_f1", HIGHER, "content's edges that are there, and no others", lambda r, c, s, m: edge_f1(r, c, mask=m)
+    ),
+    Measure("gradients", HIGHER, "gradients along the content's", lambda r, c, s, m: gradient_agreement(r, c, m)),
+    Measure(
+        "structure",
+        HIGHER,
+        "content's local structure, whatever its colours",
+        lambda r, c, s, m: local_structure(r, c, m),
     ),
     Measure(
-        "lpips_hedvgg", LOWER, "perceptual distance to the content (not LPIPS)", lambda r, c, s: lpips_hedvgg(r, c)
+        "lpips_hedvgg",
+        LOWER,
+        "perceptual distance to the content (not LPIPS)",
+        lambda r, c, s, m: lpips_hedvgg(r, c, m),
     ),
-    Measure("gram", LOWER, "distance of Gram matrices to the style", lambda r, c, s: gram_distance(r, s)),
-    Measure("deep", LOWER, "distance of deep features to the style", lambda r, c, s: feature_distance(r, s)),
-    Measure("colour", LOWER, "distance of colours to the style, Lab units", lambda r, c, s: colour_distance(r, s)),
-    Measure("clipped", LOWER, "share of pixels at black or white", lambda r, c, s: clipped_share(r)),
+    # Gram matrices of few positions say little: the whole picture's, whatever the mask.
+    Measure("gram", LOWER, "distance of Gram matrices to the style", lambda r, c, s, m: gram_distance(r, s)),
+    Measure("deep", LOWER, "distance of deep features to the style", lambda r, c, s, m: feature_distance(r, s, m)),
+    Measure(
+        "colour", LOWER, "distance of colours to the style, Lab units", lambda r, c, s, m: colour_distance(r, s, mask=m)
+    ),
+    Measure("clipped", LOWER, "share of pixels at black or white", lambda r, c, s, m: clipped_share(r, m)),
     Measure("range", HIGHER, "range of lightness that is left", luminance_range),
-    Measure("lattice", LOWER, "8-pixel grid in flat places, 1 is none", lambda r, c, s: lattice_ratio(r, c)),
-    Measure("invented", LOWER, "edges where the content is flat", lambda r, c, s: invented_edges(r, c)),
+    Measure("lattice", LOWER, "8-pixel grid in flat places, 1 is none", lambda r, c, s, m: lattice_ratio(r, c, m)),
+    Measure("invented", LOWER, "edges where the content is flat", lambda r, c, s, m: invented_edges(r, c, m)),
 )
 
 
@@ -77,7 +86,28 @@ DIRECTIONS: Mapping[str, int] = {
 }
 
 
-def scores_of(result: Tensor, content: Tensor, style: Tensor) -> dict[str, float]:
-    """Every measure of a result against its content, both (1, 3, H, W) in [-1, 1], and a style of any size."""
-    taken = {name: float(measure.score(result, content, style)) for name, measure in TAKEN.items()}
+def title(name: str) -> str:
+    """A measure's name for a table, with an arrow to its better end.
+
+    >>> title("content_score"), title("edge_f1"), title("gram")
+    ('content ↑', 'edge f1 ↑', 'gram ↓')
+    """
+    arrow = "↑" if DIRECTIONS[name] == HIGHER else "↓"
+    return f"{name.removesuffix('_score').replace('_', ' ')} {arrow}"
+
+
+NOTHING: Mapping[str, float] = {}
+
+
+def scores_of(
+    result: Tensor, content: Tensor, style: Tensor, mask: Mask = None, known: Mapping[str, float] = NOTHING
+) -> dict[str, float]:
+    """Every measure of a result against its content, both (1, 3, H, W) in [-1, 1], and a style of any size.
+
+    Measures are taken inside ``mask``; those that are ``known`` are taken over.
+    """
+    taken = {
+        name: known[name] if name in known else float(measure.score(result, content, style, mask))
+        for name, measure in TAKEN.items()
+    }
     return {**{name: combine(taken) for name, combine in COMBINED.items()}, **taken}

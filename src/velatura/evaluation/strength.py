@@ -47,10 +47,10 @@ def tried(strength: float, result: Tensor, content: Tensor, styles: Sequence[tup
 
     ``styles`` are pictures (1, 3, h, w) with weights, for a mix: its score is their weighted mean.
     """
-    kept = {name: float(TAKEN[name].score(result, content, content)) for name in CONTENT_MEASURES}
+    kept = {name: float(TAKEN[name].score(result, content, content, None)) for name in CONTENT_MEASURES}
     total = sum(weight for _, weight in styles)
     reached = sum(
-        weight * style_score({name: float(TAKEN[name].score(result, content, style)) for name in STYLE_MEASURES})
+        weight * style_score({name: float(TAKEN[name].score(result, content, style, None)) for name in STYLE_MEASURES})
         for style, weight in styles
     )
     return Tried(strength, content_score(kept), reached / total)

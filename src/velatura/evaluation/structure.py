@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.evaluation.content import canny_edges, grown
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.places import blur, local_deviation, luminance, weighted_mean, weights_like
 
 GRADIENT_SCALES = (1.0, 3.0)  # sigma in pixels: lines, and the larger shapes
@@ -22,7 +23,7 @@ def _gradients(pixels: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def gradient_agreement(result: Tensor, content: Tensor, mask: Tensor | None = None) -> float:
+def gradient_agreement(result: PictureLike, content: PictureLike, mask: Tensor | None = None) -> float:
     """How far the luminance gradients of a result lie along the content's, whatever their sign and size.
 
     The mean of cos 2a, where a is the angle between the gradients, weighted by the content's gradient and counted less
@@ -35,6 +36,7 @@ def gradient_agreement(result: Tensor, content: Tensor, mask: Tensor | None = No
     >>> [round(gradient_agreement(other, ramp), 1) for other in (ramp, -ramp, ramp.mT, 0 * ramp)]
     [1.0, 1.0, -1.0, 0.0]
     """
+    result, content = pixels_of(result), pixels_of(content)
     scores = []
     for sigma in GRADIENT_SCALES:
         (x, y), (u, v) = _gradients(result, sigma), _gradients(content, sigma)
@@ -47,7 +49,7 @@ def gradient_agreement(result: Tensor, content: Tensor, mask: Tensor | None = No
 
 
 @torch.no_grad()
-def local_structure(result: Tensor, content: Tensor, mask: Tensor | None = None, sigma: float = 1.5) -> float:
+def local_structure(result: PictureLike, content: PictureLike, mask: Tensor | None = None, sigma: float = 1.5) -> float:
     """SSIM's contrast and structure terms on luminance, blind to a change of sign and of the contrast as a whole.
 
     (2 |cov| + C2) / (var + var' + C2) in Gaussian windows of ``sigma`` pixels (Wang et al. 2004), after both pictures'
@@ -60,6 +62,7 @@ def local_structure(result: Tensor, content: Tensor, mask: Tensor | None = None,
     >>> [round(local_structure(other, pixels), 1) for other in (pixels, -pixels / 2, 0 * pixels)]
     [1.0, 1.0, 0.0]
     """
+    result, content = pixels_of(result), pixels_of(content)
     weights = weights_like(content, mask)
 
     def standardised(pixels: Tensor) -> Tensor:
@@ -79,7 +82,7 @@ def local_structure(result: Tensor, content: Tensor, mask: Tensor | None = None,
 
 @torch.no_grad()
 def invented_edges(
-    result: Tensor, content: Tensor, mask: Tensor | None = None, apart: int = 4, flat: float = 0.03
+    result: PictureLike, content: PictureLike, mask: Tensor | None = None, apart: int = 4, flat: float = 0.03
 ) -> float:
     """Share of a content's flat area that the result covers with edges of its own: from 0 upwards, lower is calmer.
 
@@ -94,6 +97,7 @@ def invented_edges(
     >>> invented_edges(content, content), round(invented_edges(line, content), 3)
     (0.0, 0.016)
     """
+    result, content = pixels_of(result), pixels_of(content)
     calm = local_deviation(luminance(content), 4.0) < flat
     calm &= ~grown(canny_edges(content, 0.05, 0.1), apart)
     places = calm.float() * weights_like(content, mask)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.places import inside
 from velatura.evaluation.trunk_features import DEEP_LAYERS, trunk_features
 from velatura.losses.gram import STYLE_LAYERS, gram_matrix, relative_gram_distance
@@ -15,10 +16,11 @@ from velatura.models.features.magenta import style_vectors
 
 
 @torch.no_grad()
-def gram_distance(result: Tensor, style: Tensor) -> float:
+def gram_distance(result: PictureLike, style: PictureLike) -> float:
     """Relative distance of Gram matrices (Gatys et al. 2016) over the HED-trained VGG16 trunk, of pictures
     (B, 3, H, W) in [-1, 1] of any sizes: 0 for equal textures, about 1 for unrelated ones.
     """
+    result, style = pixels_of(result), pixels_of(style)
     ours, theirs = (
         {layer: gram_matrix(trunk_features(pixels)[layer]) for layer in STYLE_LAYERS} for pixels in (result, style)
     )
@@ -26,7 +28,9 @@ def gram_distance(result: Tensor, style: Tensor) -> float:
 
 
 @torch.no_grad()
-def feature_distance(result: Tensor, style: Tensor, mask: Tensor | None = None, directions: int = 128) -> float:
+def feature_distance(
+    result: PictureLike, style: PictureLike, mask: Tensor | None = None, directions: int = 128
+) -> float:
     """Sliced Wasserstein-1 distance of deep features ("deep" in tables): the mean over relu3_1, relu4_1 and relu5_1 of
     the HED-trained VGG16 trunk, along fixed random ``directions``, in the style's deviations along each.
 
@@ -34,6 +38,7 @@ def feature_distance(result: Tensor, style: Tensor, mask: Tensor | None = None, 
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes; ``mask`` (1, 1, H, W) says which of the result's features count.
     After Heitz et al. 2021.
     """
+    result, style = pixels_of(result), pixels_of(style)
     generator = torch.Generator().manual_seed(0)
     ours, theirs = trunk_features(result), trunk_features(style)
     distances = []
@@ -46,26 +51,28 @@ def feature_distance(result: Tensor, style: Tensor, mask: Tensor | None = None, 
     return torch.stack(distances).mean().item()
 
 
-def magenta_similarity(result: Tensor, style: Tensor, mean: Tensor) -> float:
+def magenta_similarity(result: PictureLike, style: PictureLike, mean: Tensor) -> float:
     """Cosine similarity of the pictures' Magenta style vectors (Ghiasi et al. 2017) about ``mean`` (100,), the mean
     vector of many pictures.
 
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes. From -1 to 1; unrelated pictures score 0.00 +- 0.34. Without the
     mean any two score above 0.9.
     """
+    result, style = pixels_of(result), pixels_of(style)
     ours, theirs = (style_vectors(pixels).cpu() - mean.cpu() for pixels in (result, style))
     return F.cosine_similarity(ours, theirs).mean().item()
 
 
 @torch.no_grad()
 def colour_distance(
-    result: Tensor, style: Tensor, directions: int = 64, samples: int = 4096, mask: Tensor | None = None
+    result: PictureLike, style: PictureLike, directions: int = 64, samples: int = 4096, mask: Tensor | None = None
 ) -> float:
     """Sliced Wasserstein-1 distance of the pictures' colours in CIE Lab, in Lab units; 0 for equal palettes.
 
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes. Both palettes are compared at ``samples`` quantiles along
     ``directions`` fixed random directions; of the result where ``mask`` (1, 1, H, W) is over a half.
     """
+    result, style = pixels_of(result), pixels_of(style)
     from kornia.color import rgb_to_lab
 
     generator = torch.Generator().manual_seed(0)

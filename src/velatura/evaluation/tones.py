@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.places import BLACK, WHITE, blur, inside, luminance, weighted_mean, weights_like
 
 
-def clipped_share(result: Tensor, mask: Tensor | None = None) -> float:
+def clipped_share(result: PictureLike, mask: Tensor | None = None) -> float:
     """Share of a picture's pixels with a channel at its end, at most 1/255 or at least 254/255: from 0 to 1.
 
     Lower is better, but a style that is black or white itself has some. Pictures are (B, 3, H, W) in [-1, 1], ``mask``
@@ -18,6 +19,7 @@ def clipped_share(result: Tensor, mask: Tensor | None = None) -> float:
     >>> clipped_share(torch.tensor([-1.0, 0.0, 0.5, 1.0]).expand(1, 3, 1, 4))
     0.5
     """
+    result = pixels_of(result)
     values = inside((result.clamp(-1, 1).float() + 1) / 2, mask)
     margin = 0.1 / 255  # what rounding leaves of a level
     ends = (values <= BLACK + margin) | (values >= WHITE - margin)
@@ -35,7 +37,7 @@ def _lightness_range(pixels: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def luminance_range(result: Tensor, content: Tensor, style: Tensor, mask: Tensor | None = None) -> float:
+def luminance_range(result: PictureLike, content: PictureLike, style: PictureLike, mask: Tensor | None = None) -> float:
     """The result's range of CIE L* (5th to 95th percentile) over the smaller of content's and style's.
 
     From 0, all of one lightness; 1 keeps the range, over 1 is more contrast than that. Pictures are (B, 3, H, W) in
@@ -46,12 +48,13 @@ def luminance_range(result: Tensor, content: Tensor, style: Tensor, mask: Tensor
     >>> round(luminance_range(ramp, ramp, ramp), 2), round(luminance_range(0 * ramp, ramp, ramp), 2)
     (1.0, 0.0)
     """
+    result, content, style = pixels_of(result), pixels_of(content), pixels_of(style)
     least = torch.minimum(_lightness_range(content, mask), _lightness_range(style, None))
     return (_lightness_range(result, mask) / least.clamp(min=1.0)).item()
 
 
 @torch.no_grad()
-def region_sharpness(result: Tensor, content: Tensor, mask: Tensor, sigma: float = 1.5) -> float:
+def region_sharpness(result: PictureLike, content: PictureLike, mask: Tensor, sigma: float = 1.5) -> float:
     """How sharp a region is against its surroundings, in units of how it was in the content: 1 as before, less softer.
 
     (the result's fine detail inside the mask / outside) / (the content's inside / outside); the detail is the RMS of
@@ -67,6 +70,7 @@ def region_sharpness(result: Tensor, content: Tensor, mask: Tensor, sigma: float
     >>> region_sharpness(pixels, pixels, mask), region_sharpness(softened, pixels, mask) < 0.5
     (1.0, True)
     """
+    result, content = pixels_of(result), pixels_of(content)
 
     def contrast(pixels: Tensor) -> Tensor:
         values = luminance(pixels)

@@ -13,11 +13,31 @@ from PIL import Image
 from velatura.errors import PictureError, SettingError
 from velatura.evaluation.benchmark.plan import Entry, Pair, Plan
 from velatura.evaluation.measures import DIRECTIONS
+from velatura.evaluation.outsiders import OUTSIDERS
 from velatura.picture import read_manifest, save_picture
 from velatura.picture.writing import replacing
 
 Row = dict[str, Any]
 ENTRY_FILE = "entry.json"
+
+
+@dataclass(frozen=True)
+class KeptEntry:
+    """An entry as its folder tells of it: ``told`` is what its pictures depend on beside content and style."""
+
+    name: str
+    told: Mapping[str, Any]
+
+    @staticmethod
+    def of(entry: Entry, plan: Plan) -> KeptEntry:
+        """What a plan's entry leaves in its folder."""
+        return KeptEntry(entry.name, {**entry.description(plan.seed, plan.side), "model": plan.model})
+
+    @property
+    def label(self) -> str:
+        """The name without the strength that was asked for."""
+        strength = self.told["strength"]
+        return self.name if strength is None else self.name.removesuffix(f"-wt_{strength:g}")
 
 
 @dataclass(frozen=True)
@@ -31,8 +51,7 @@ class KeptRows:
 
     def claim(self, entry: Entry, plan: Plan) -> None:
         """Reserve the entry's folder. Raises SettingError where it holds results of other settings."""
-        told = {**entry.description(plan.seed, plan.side), "model": plan.model}
-        path = self.folder / "rows" / entry.name / ENTRY_FILE
+        told, path = KeptEntry.of(entry, plan).told, self.folder / "rows" / entry.name / ENTRY_FILE
         found = _read(path)
         if found is None:
             with replacing(path) as file:
@@ -43,6 +62,13 @@ class KeptRows:
                 f"{path.parent} holds results of other settings ({', '.join(differing)}): name another --out, or give "
                 f"the method another label, as new={entry.stylizer.name}."
             )
+
+    def entries(self, side: int, seed: int) -> list[KeptEntry]:
+        """The entries that the folder holds of a size and a seed: outsiders first, then by name and strength."""
+        found = [(path.parent.name, _read(path)) for path in sorted(self.folder.glob(f"rows/*/{ENTRY_FILE}"))]
+        entries = [KeptEntry(name, told) for name, told in found if told is not None]
+        fitting = [entry for entry in entries if (entry.told["size"], entry.told["seed"]) == (side, seed)]
+        return sorted(fitting, key=_place)
 
     def picture(self, entry: str, pair: Pair) -> Path:
         """Where the picture of a pair by an entry is."""
@@ -62,17 +88,37 @@ class KeptRows:
 
     def row(self, entry: str, pair: Pair) -> Row | None:
         """The row of a pair; None where it is not there, of other pictures, or without some measure."""
-        found = _read(self._row_file(entry, pair))
-        whole = found is not None and of_pair(found, pair) and DIRECTIONS.keys() <= found.keys()
-        return found if whole else None
+        found = self._row(entry, pair)
+        return found if DIRECTIONS.keys() <= found.keys() else None
+
+    def finished(self, entry: str, pair: Pair) -> Row | None:
+        """The row of a pair whose picture is here too; None where something is to be done again."""
+        return self.row(entry, pair) if self.picture(entry, pair).is_file() else None
+
+    def scores(self, entry: str, pair: Pair) -> dict[str, float]:
+        """The measures that were taken of a pair's picture, perhaps before there were others."""
+        found = self._row(entry, pair)
+        return {name: found[name] for name in DIRECTIONS if name in found}
 
     def keep_row(self, entry: str, pair: Pair, row: Row) -> None:
         """Write a pair's row. Raises PictureError where it cannot be written."""
         with replacing(self._row_file(entry, pair)) as file:
             file.write_text(json.dumps(row))
 
+    def _row(self, entry: str, pair: Pair) -> Row:
+        """What is there of a pair's row; empty where it is not of these pictures."""
+        found = _read(self._row_file(entry, pair))
+        return found if found is not None and of_pair(found, pair) else {}
+
     def _row_file(self, entry: str, pair: Pair) -> Path:
         return self.folder / "rows" / entry / f"{pair.name}.json"
+
+
+def _place(entry: KeptEntry) -> tuple[int, str, float]:
+    """Where an entry stands in tables."""
+    order, method = [*OUTSIDERS], entry.told["method"]
+    number = order.index(method) if method in order else len(order)
+    return number, entry.label, entry.told["strength"] or 0.0
 
 
 def digests(pair: Pair) -> dict[str, str]:

@@ -33,10 +33,13 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A content and a style; ``name`` is that of their results."""
+    """A content and a style; ``name`` is that of their results. ``mask`` (1, 1, H, W), at the content's size, is where
+    they are measured; None: everywhere.
+    """
 
     content: Sample
     style: Sample
+    mask: Tensor | None = None
 
     @property
     def name(self) -> str:

@@ -111,7 +111,7 @@ def measured(opened: OpenPair, method: str, path: Path, side: int, kept: KeptRow
         "label": method,
         "method": method,
         "strength": None,
-        **scores_of(result, opened.content, opened.style),
+        **scores_of(result, opened.content, opened.style, pair.mask),
         **digests(pair),
         **told,
         "versions": described(versions()),

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from velatura.errors import VelaturaError
-from velatura.evaluation.benchmark.kept import KeptRows, Row, digests
+from velatura.evaluation.benchmark.gathering import measured
+from velatura.evaluation.benchmark.kept import KeptEntry, KeptRows, Row
 from velatura.evaluation.benchmark.peak_memory import PeakMemory
 from velatura.evaluation.benchmark.plan import Entry, OpenPair, Plan, described
-from velatura.evaluation.measures import scores_of
 from velatura.methods.base import versions
-from velatura.picture import image_to_pixels, pixels_to_image
+from velatura.picture import pixels_to_image
 
 Say = Callable[[str], None]
 
@@ -67,7 +67,7 @@ def run(plan: Plan, kept: KeptRows, device: torch.device, say: Say) -> Outcome:
         opened = pair.opened()
         for entry in plan.entries:
             started = time.perf_counter()
-            row = kept.row(entry.name, pair)
+            row = kept.finished(entry.name, pair)
             try:
                 rows.append(_made(plan, entry, opened, kept, device) if row is None else row)
             except VelaturaError as error:
@@ -80,28 +80,11 @@ def run(plan: Plan, kept: KeptRows, device: torch.device, say: Say) -> Outcome:
 
 def _made(plan: Plan, entry: Entry, opened: OpenPair, kept: KeptRows, device: torch.device) -> Row:
     """The row of a pair that has none: its picture is made, unless it is there, and measured."""
-    pair = opened.pair
-    spent = kept.spent(entry.name, pair)
+    spent = kept.spent(entry.name, opened.pair)
     if spent is None:
         image, spent = _painted(plan, entry, opened, device)
-        kept.keep_picture(entry.name, pair, image, spent)
-    with Image.open(kept.picture(entry.name, pair)) as file:
-        result = image_to_pixels(file)
-    row: Row = {
-        "content": pair.content.name,
-        "style": pair.style.name,
-        "entry": entry.name,
-        "label": entry.label,
-        **entry.description(plan.seed, plan.side),
-        "model": plan.model,
-        **scores_of(result, opened.content, opened.style),
-        **spent,
-        **digests(pair),
-        "picture": kept.picture(entry.name, pair).relative_to(kept.folder).as_posix(),
-    }
-    row["settings"] = described(row["settings"])
-    kept.keep_row(entry.name, pair, row)
-    return row
+        kept.keep_picture(entry.name, opened.pair, image, spent)
+    return measured(kept, KeptEntry.of(entry, plan), opened, spent)
 
 
 def _painted(plan: Plan, entry: Entry, opened: OpenPair, device: torch.device) -> tuple[Image.Image, dict[str, Any]]:

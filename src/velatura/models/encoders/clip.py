@@ -31,6 +31,23 @@ def clip_image_encoder(model: str, device: torch.device, default: str = "clip-l"
     return ClipImageEncoder(place, device)
 
 
+def middle_square(image: Image.Image, side: int) -> Tensor:
+    """An RGB image as CLIP prepares it: scaled by Pillow (bicubic) and cut to the middle, (1, 3, side, side), [-1, 1]."""
+    scale = side / min(image.size)
+    scaled = image.resize(
+        (max(side, int(image.width * scale)), max(side, int(image.height * scale))), Image.Resampling.BICUBIC
+    )
+    left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
+    square = np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32)
+    return torch.from_numpy(square / 127.5 - 1).permute(2, 0, 1)[None]
+
+
+def prepared(pixels: Tensor) -> Tensor:
+    """Pixels in [-1, 1] standardised as CLIP's vision towers were trained with."""
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+    return ((pixels + 1) / 2 - mean) / std
+
+
 class ClipImageEncoder:
     """A frozen CLIP vision tower with its projection, in float32; ``source`` is the folder or repository it is from."""
 
@@ -44,20 +61,12 @@ class ClipImageEncoder:
 
     def projected(self, pixels: Tensor) -> Tensor:
         """The projected embeddings (B, E), not normalised, of pixels (B, 3, s, s) of the tower's own side s."""
-        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN, STD))
-        embeddings: Tensor = self.network(((pixels + 1) / 2 - mean) / std).image_embeds
+        embeddings: Tensor = self.network(prepared(pixels)).image_embeds
         return embeddings
 
     def encode_pil(self, image: Image.Image) -> Tensor:
         """The normalised embedding (1, E) of an RGB image, scaled by Pillow (bicubic) and cut to the middle square."""
-        side = self.network.config.image_size
-        scale = side / min(image.size)
-        scaled = image.resize(
-            (max(side, int(image.width * scale)), max(side, int(image.height * scale))), Image.Resampling.BICUBIC
-        )
-        left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
-        square = np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32)
-        pixels = torch.from_numpy(square / 127.5 - 1).permute(2, 0, 1)[None].to(self.device)
+        pixels = middle_square(image, self.network.config.image_size).to(self.device)
         return F.normalize(self.projected(pixels), dim=-1)
 
     def encode_prompt(self, prompts: Sequence[str]) -> Tensor:
