@@ -16,7 +16,7 @@ from velatura.losses.clip import directional_distance, spherical_distance
 from velatura.losses.clip_targets import clip_targets_of_picture, destyled
 from velatura.losses.clip_views import RotatedRectangle, draw_rectangles, resample
 from velatura.losses.crop import crops_over
-from velatura.losses.detail import local_detail, with_gradient_weights
+from velatura.losses.detail import local_detail, local_mean, with_gradient_weights
 from velatura.losses.gram import gram_matrix, relative_gram_distance
 from velatura.losses.statistics import style_statistics
 from velatura.losses.wasserstein import Sliced, slices_of, unit_directions
@@ -194,6 +194,13 @@ def test_structure_survives_new_light_and_colours_but_not_a_negative_or_a_thing_
     structure = LOSSES["structure"](replace(targets(trunk), content=LossInput(halves)))
     same, invented = (structure(LossInput(torch.cat([sky, content], 3)), LossInput(halves)) for sky in (flat, thing))
     assert same.item() < 1e-9 < 0.01 < invented.item()
+
+
+def test_a_local_mean_is_that_of_what_the_window_has_of_the_picture() -> None:
+    maps = torch.rand(2, 1, 9, 14)
+    expected = F.avg_pool2d(maps, 7, 1, 3, count_include_pad=False)
+    assert torch.allclose(local_mean(maps, 7), expected, atol=1e-6)
+    assert torch.allclose(local_mean(maps, 63), maps.mean((2, 3), keepdim=True), atol=1e-6)
 
 
 def test_structure_is_the_originals_where_the_content_was_recoloured(trunk: VGGTrunk) -> None:

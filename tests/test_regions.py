@@ -139,6 +139,20 @@ def test_only_the_regions_of_the_moment_act_and_bad_spans_and_weights_are_refuse
             Region(STYLE, weight=weight)
 
 
+def test_soft_masks_of_regions_that_never_act_together_count_once() -> None:
+    picture, soft = Picture.of(scene()[0], "scene"), 0.5
+
+    def covers(*spans: Span) -> list[float]:
+        regions = [Region(STYLE, lambda picture: np.full(picture.size[::-1], soft, np.float32), span=s) for s in spans]
+        return [float(cover.mean()) for cover in Placement.of(regions, picture).covers()]
+
+    early, late, whole = Span(0, 0.5), Span(0.5, 1), Span()
+    assert covers(early, late) == [0, 0.5]
+    assert covers(whole, whole) == [0.25, 0.5]
+    assert covers(whole, early, late) == [0.25, 0, 0.5]
+    assert covers(early, whole, late) == [0, 0.25, 0.5]
+
+
 def test_a_polygon_covers_what_lies_within_it() -> None:
     picture = Picture.of(scene()[0], "scene")
     mask = parse_query("polygon:10,10;29,10;29,49;10,49")(picture)

@@ -9,21 +9,24 @@ from velatura.losses.base import LossInput, Targets
 from velatura.losses.detail import local_mean
 from velatura.losses.luma import luma
 
-WINDOWS = (7, 21, 63)  # px
+WINDOWS = (7, 21, 63)  # px: sides of squares
 FLAT = 0.15  # of the whole picture's standard deviation: local contrast far below it counts as flat
 
 
-def normalised(pixels: Tensor, window: int) -> Tensor:
-    """The luma (B, 1, H, W) of pixels (B, 3, H, W) with its mean in a square ``window`` taken off, divided by its
-    deviation there: about -1 to 1, and near 0 where the picture is flat.
+def normalised(pixels: Tensor) -> list[Tensor]:
+    """For each window, the luma (B, 1, H, W) of pixels (B, 3, H, W) with its mean in the window taken off, divided by
+    its deviation there: about -1 to 1, and near 0 where the picture is flat.
 
     A rising linear change of luma leaves it as it is.
     """
     light = luma(pixels)[:, None]
     floor = (FLAT**2 * light.var((1, 2, 3), keepdim=True)).detach().clamp(min=1e-6)
-    mean = local_mean(light, window)
-    variance = (local_mean(light.square(), window) - mean.square()).clamp(min=0)
-    return (light - mean) / (variance + floor).sqrt()
+    moments = torch.cat([light, light.square()], 1)
+    found = []
+    for window in WINDOWS:
+        mean, square = local_mean(moments, window).chunk(2, 1)
+        found.append((light - mean) / ((square - mean.square()).clamp(min=0) + floor).sqrt())
+    return found
 
 
 class LocalStructure:
@@ -39,10 +42,8 @@ class LocalStructure:
 
     def __init__(self, targets: Targets) -> None:
         original = targets.content.pixels if targets.original is None else targets.original
-        self.wanted = {window: normalised(original, window) for window in WINDOWS}
+        self.wanted = normalised(original)
 
     def __call__(self, result: LossInput, content: LossInput) -> Tensor:
-        distances = [
-            (normalised(result.pixels, window) - wanted).square().mean() for window, wanted in self.wanted.items()
-        ]
-        return torch.stack(distances).mean() / 2
+        found = zip(normalised(result.pixels), self.wanted, strict=True)
+        return torch.stack([(own - wanted).square().mean() for own, wanted in found]).mean() / 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ REACH = 1 / 512  # what a region covers of a pixel at least, to show in 8 bits
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Regions and their masks (H, W) at the content's size; later regions lie over earlier ones.
+    """Regions and their masks (H, W) at the content's size; later regions lie over earlier ones, soft masks of regions
+    that never act together as one: a region in two spans is what it is in one.
 
     What they cover follows the edges of a ``guide``, the content, within ``refine`` pixels of the masks' own
     (``refined``), and is softened over ``feather`` pixels: of all together, so that neighbours still sum to 1. Soft
@@ -60,10 +62,17 @@ class Placement:
 
         With ``acting``, regions of other indices cover nothing.
         """
-        masks: Sequence[Mask] = self.masks
-        if acting is not None and len(acting) < len(masks):
-            masks = [mask * np.float32(index in acting) for index, mask in enumerate(masks)]
-        covers = layered(masks)
+        if acting is None:
+            return list(self._covers)
+        return self._softened(layered([mask * np.float32(index in acting) for index, mask in enumerate(self.masks)]))
+
+    @cached_property
+    def _covers(self) -> list[Mask]:
+        # Between two starts regions only end, which covers less.
+        moments = {tuple(self.acting(region.span.start)) for region in self.regions}
+        return self._softened(layered(self.masks) if len(moments) == 1 else layered_over_time(self.masks, moments))
+
+    def _softened(self, covers: list[Mask]) -> list[Mask]:
         if self.refine and self.guide is not None:
             covers = refined(covers, self.guide, self.refine)
         return [feathered(cover, self.feather) for cover in covers]
@@ -125,6 +134,21 @@ def layered(masks: Sequence[Mask]) -> list[Mask]:
     for mask in reversed(masks):
         covers.append(mask * uncovered)
         uncovered = uncovered * (1 - mask)
+    return covers[::-1]
+
+
+def layered_over_time(masks: Sequence[Mask], moments: Collection[tuple[int, ...]]) -> list[Mask]:
+    """What each mask covers when only those of the indices in a moment lie over one another, and the sum of all is what
+    the fullest of the ``moments`` covers.
+    """
+    covers: list[Mask] = []
+    least = np.ones_like(masks[0])
+    uncovered = dict.fromkeys(moments, least)
+    for index in reversed(range(len(masks))):
+        uncovered = {moment: left * (1 - masks[index] * (index in moment)) for moment, left in uncovered.items()}
+        now = np.minimum.reduce(list(uncovered.values()))
+        covers.append(least - now)
+        least = now
     return covers[::-1]
 
 

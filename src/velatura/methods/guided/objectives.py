@@ -30,6 +30,7 @@ from velatura.regions import Region
 from velatura.span import WHOLE_RUN, Span
 from velatura.style.mixing import rescaled
 
+SEEDS_APART = 1_000_003  # of a run's steps, so that runs of neighbouring seeds draw differently
 PLAIN_TEXT = "Photo"  # what the direction of a style in words leads away from (ZeCon's default)
 AnyImageEncoder = ClipImageEncoder | EfficientNetImageEncoder
 
@@ -64,7 +65,7 @@ class RegionObjective:
     ``contents`` are the content as the ``objective`` compares it, one for each crop. The region acts in its ``share``
     (1, 1, h, w), in 0..1, of the latents (None: everywhere), in its ``span`` of the run; where spans of several regions
     change it, ``shares`` has it by timestep. ``encoder_source`` names the image encoder, where a loss has one;
-    ``losses_off`` the losses that were left out, for want of a style picture.
+    ``losses_off`` the losses that were left out, for want of a style picture. The losses draw from ``generator``.
     """
 
     objective: Objective
@@ -74,6 +75,12 @@ class RegionObjective:
     encoder_source: str = ""
     losses_off: tuple[str, ...] = ()
     shares: Mapping[int, Tensor] = field(default_factory=dict)
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    seed: int = 0
+
+    def begin(self, step: int) -> None:
+        """Seed what the losses draw in a step by its number alone: regions draw alike, whenever their spans began."""
+        self.generator.manual_seed((self.seed + SEEDS_APART * (step + 1)) % 2**32)
 
     def content(self, step: int) -> LossInput:
         """The content in the crop of a step: crops take turns."""
@@ -90,6 +97,7 @@ def region_objective(
     """
     backbone, device = context.backbone, context.device
     style, trunk = GuidedMix.of(region.style, device), perceptual_trunk(device, backbone.dtype)
+    generator = context.generator()
     side = min(content.pixels.shape[2:])
     off = style.losses_off(settings.weights)
     weights = {name: weight for name, weight in settings.weights.items() if name not in off}
@@ -103,7 +111,7 @@ def region_objective(
             trunk,
             encoder,
             clip_targets_of_mix(style, side, encoder, context) if encoder else None,
-            context.generator(),
+            generator,
             context.cache,
             region.style.identity,
             content.original,
@@ -114,7 +122,8 @@ def region_objective(
         height, width = content.pixels.shape[2:]
         crops = crops_over((height, width), settings.crop_side, context.generator(), share)
         inputs = content_inputs(objective, content, crops)
-    return RegionObjective(objective, inputs, share, region.span, encoder.source if encoder else "", off)
+    source = encoder.source if encoder else ""
+    return RegionObjective(objective, inputs, share, region.span, source, off, generator=generator, seed=context.seed)
 
 
 def check_encoder_maps(objective: Objective, backbone: Backbone) -> None:

@@ -135,6 +135,7 @@ class Steering:
 
         All pushes of a step share one pass.
         """
+        self.begin(step)
         values, pushed = Values(), torch.zeros_like(step.noise)
         latents, prediction = self.predict.graph(step.latents, step.timestep)
         for _ in range(self.gradient_steps):
@@ -147,6 +148,7 @@ class Steering:
 
     def through_x0(self, step: DenoisingStep) -> tuple[DenoisingStep, Values]:
         """x0' = x0_hat - s scale(s dL/dx0_hat), the noise kept: the gradient stops at x0_hat (He et al. 2024)."""
+        self.begin(step)
         values = Values()
         for _ in range(self.gradient_steps):
             with torch.enable_grad():
@@ -154,6 +156,11 @@ class Steering:
                 push, values = self.push(x0, step, x0)
             step = step.with_x0(x0.detach() - math.sqrt(1 - step.abar) * push)
         return step, values
+
+    def begin(self, step: DenoisingStep) -> None:
+        """Begin a step: what the losses draw in it does not depend on the steps before."""
+        for region in self.objectives:
+            region.begin(step.index)
 
     def push(self, x0: Tensor, step: DenoisingStep, leaf: Tensor) -> tuple[Tensor, Values]:
         """The sum over regions of share * scale(s dL/dleaf), and the losses' values by name (and region)."""
