@@ -16,8 +16,7 @@ from PIL import Image
 from torch import nn
 
 from tests.conftest import Impatient, smooth_image, smooth_pixels
-from tests.tiny_house import tiny_house
-from velatura.app.studio import Studio
+from tests.tiny_house import tiny_house, tiny_studio
 from velatura.cache import Cache
 from velatura.diffusion.latents import MOST_GAIN, adain, near_moments
 from velatura.errors import ModelError, SettingError, StyleError
@@ -398,8 +397,7 @@ def test_edges_are_dark_on_white() -> None:
 
 
 def test_the_studio_fits_once_for_all_strengths(tmp_path: Path) -> None:
-    studio = Studio(library_folder=tmp_path / "styles")
-    studio._backbone = tiny_house()
+    studio = tiny_studio(tmp_path / "styles")
     STYLE.image.save(tmp_path / "style.png")
     settings = {k: v for k, v in dataclasses.asdict(QUICK).items() if k != "strength"}
     results = [
@@ -508,10 +506,14 @@ def test_one_content_keeps_its_own_colours_for_each_style() -> None:
 
 def test_the_last_latents_take_the_styles_statistics_but_noise_is_not_made_of_nothing() -> None:
     own, other = torch.randn(2, 4, 9, 9), 2 * torch.randn(1, 4, 9, 9) + 1
-    moved = near_moments(own, other, 1.0)
+    moved = near_moments(own, other, 1.0, range(4))
     assert torch.allclose(moved, adain(own, other.expand_as(own), 1.0), atol=1e-5)
-    flat = near_moments(0.1 * own, other, 1.0)
+    flat = near_moments(0.1 * own, other, 1.0, range(4))
     assert torch.allclose(flat.std((2, 3)), MOST_GAIN * 0.1 * own.std((2, 3)), atol=1e-2)
-    assert torch.equal(near_moments(own, other, 0.0), own)
+    assert torch.equal(near_moments(own, other, 0.0, range(4)), own)
+    detail = near_moments(own, other, 1.0, (0, 2))
+    assert torch.allclose(detail[:, [0, 2]], moved[:, [0, 2]])
+    assert torch.allclose(detail.mean((2, 3))[:, [1, 3]], own.mean((2, 3))[:, [1, 3]], atol=1e-5)  # no grid is laid
+    assert torch.allclose(detail.std((2, 3)), moved.std((2, 3)), atol=1e-5)
     made = [array(run(dataclasses.replace(QUICK, final_adain=share), [CONTENT])[0]) for share in (0.0, 1.0)]
     assert not np.array_equal(*made)

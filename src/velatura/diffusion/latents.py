@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,15 +32,18 @@ def adain(latents: Tensor, reference: Tensor, share: float) -> Tensor:
     return with_moments(latents, channel_moments(reference), share)
 
 
-def near_moments(latents: Tensor, reference: Tensor, share: float) -> Tensor:
-    """``adain`` whose deviations change by a factor of at most ``MOST_GAIN``: no channel that is all but flat becomes
-    its noise.
+def near_moments(latents: Tensor, reference: Tensor, share: float, flat_channels: Sequence[int]) -> Tensor:
+    """``adain`` whose deviations change by a factor of at most ``MOST_GAIN``, so that no channel that is all but flat
+    becomes its noise, and whose means change in ``flat_channels`` only: one value in every cell of a channel that is a
+    coefficient of 8 x 8 blocks is a grid of 8 px.
     """
     if not share:
         return latents
-    own, (mean, deviation) = channel_moments(latents)[1], channel_moments(reference)
+    (own_mean, own), (mean, deviation) = channel_moments(latents), channel_moments(reference)
     near = own * (deviation / own).clamp(1 / MOST_GAIN, MOST_GAIN)
-    return with_moments(latents, torch.stack([mean.expand_as(near), near]), share)
+    means = own_mean.clone()
+    means[:, list(flat_channels)] = mean[:, list(flat_channels)].expand_as(means[:, list(flat_channels)])
+    return with_moments(latents, torch.stack([means, near]), share)
 
 
 def mixed_noise(first: Tensor, second: Tensor, share: float) -> Tensor:

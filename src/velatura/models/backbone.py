@@ -77,6 +77,7 @@ class Backbone(Protocol):
     multiple: int
     factor: int  # pixels per latent cell and side
     latent_channels: int
+    flat_channels: tuple[int, ...]  # whose values, where they are constant, are a flat colour
     native_size: int  # side in pixels of the pictures that it was trained on
     device: torch.device
     dtype: torch.dtype

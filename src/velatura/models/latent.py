@@ -44,6 +44,7 @@ class LatentBackbone:
         blocks = self.vae.config.get("block_out_channels")
         self.factor = 2 ** (len(blocks) - 1) if blocks else 8
         self.latent_channels: int = self.unet.config.in_channels
+        self.flat_channels: tuple[int, ...] = getattr(self.vae, "flat_channels", tuple(range(self.latent_channels)))
         self.native_size: int = self.unet.config.sample_size * self.factor
         self.multiple: int = self.factor
         self.evaluations = 0

@@ -93,7 +93,7 @@ class S2PreST(S2PreSTSettings):
         if entry.run:
             start = self.start(batch, conditions, entry, context)
             latents = self.denoised(start.latents, conditions, entry, context)
-            latents = near_moments(latents, batch.z_style, self.final_adain)
+            latents = near_moments(latents, batch.z_style, self.final_adain, backbone.flat_channels)
         return [
             RunResult(backbone.decode(latents[i : i + 1]), self._layers(batch.edges[i : i + 1], content.picture.size))
             for i, content in enumerate(contents)

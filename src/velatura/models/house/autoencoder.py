@@ -10,6 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,7 +68,10 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     latents = scaled DCT + encoder(pixels); pixels = inverse DCT + decoder(latents).
     The posterior has no spread: ``mode()`` and ``sample()`` are the same. ``block_out_channels`` are widths from
     full resolution to an eighth, as in other diffusers autoencoders; nothing works above a quarter here.
+    ``flat_channels`` are the means of the blocks: any other channel that is constant is a grid of 8 px.
     """
+
+    flat_channels = (0, LUMA, LUMA + CHROMA)
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -107,6 +111,7 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.PixelShuffle(4),
         )
 
+    @apply_forward_hook  # type: ignore[untyped-decorator]
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
         """The posterior of latents (B, 8, H/8, W/8) of pixels ``x``; as a tuple without ``return_dict``."""
         posterior = self.posterior(x)
@@ -119,6 +124,7 @@ class HouseAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         moments = torch.cat([mean, torch.zeros_like(mean)], dim=1)
         return DiagonalGaussianDistribution(moments, deterministic=True)
 
+    @apply_forward_hook  # type: ignore[untyped-decorator]
     def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> DecoderOutput:
         """Pixels (B, 3, H, W), not clamped, of latents ``z``; as a tuple without ``return_dict``. ``generator`` is not
         used: nothing is drawn.
