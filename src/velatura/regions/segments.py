@@ -73,8 +73,9 @@ def _scaled(labels: NDArray[Any], size: tuple[int, int]) -> Labels:
 
 def _by_area(labels: Labels) -> Labels:
     """The same segments, numbered from 1 by falling area."""
-    kinds, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    rank = np.empty(len(kinds), np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(1, len(kinds) + 1)
-    numbered: Labels = rank[inverse].reshape(labels.shape)
+    counts = np.bincount(labels.ravel())
+    kinds = np.flatnonzero(counts)
+    rank = np.zeros(len(counts), np.int64)
+    rank[kinds[np.argsort(-counts[kinds], kind="stable")]] = np.arange(1, len(kinds) + 1)
+    numbered: Labels = rank[labels]
     return numbered

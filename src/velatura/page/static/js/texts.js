@@ -1,0 +1,107 @@
+// Every text of the page, so that it can be translated: copy this file, and put yours in its place.
+
+export const t = {
+  tagline: "the style goes on, the content stays",
+  tabs: { stylise: "Stylise", sweep: "Sweep", styles: "Styles", history: "History", compare: "Compare" },
+  close: "Close", undo: "Undo", cancel: "Cancel", remove: "Remove", rename: "Rename", download: "Download",
+  theme: { label: "Light or dark", auto: "As the system", light: "Light", dark: "Dark" },
+  offline: "The server does not answer. It is started with: velatura ui",
+  busy: (seconds) => `There are many jobs waiting. Try again in ${seconds} seconds.`,
+  login: { title: "Token", help: "This server asks for the token that it was started with.", label: "Token", go: "Sign in" },
+
+  photo: {
+    drop: "Drop a photo here", or: "or", choose: "Choose a photo", sample: "Try it with an example",
+    change: "Another photo", alt: (name) => `The photo ${name}`, canvas: "The photo with its regions",
+  },
+  where: {
+    label: "Where the style goes", everywhere: "Everywhere", click: "Click", box: "Box", brush: "Brush", erase: "Erase",
+    hint: {
+      everywhere: "",
+      click: "Point at a part of the photo and click. Click again to take it away. With keys: arrows move, Enter chooses.",
+      box: "Draw a box around a thing: it is cut out for you. With keys: arrows move, Enter sets the two corners.",
+      brush: "Paint over the place. With keys: arrows move, Enter paints.",
+      erase: "Wipe away what is too much.",
+    },
+    finding: "Finding the parts of the photo …", cutting: "Cutting it out …", brushSize: "Brush",
+    wholeBox: "There is no one thing in the box: the box itself is taken.",
+    under: (number, count) => `Part ${number} of ${count}`, chosen: (number) => `Part ${number} is chosen.`,
+    dropped: (number) => `Part ${number} is no longer chosen.`,
+  },
+  regions: {
+    title: "Regions", another: "Another region", name: (number) => `Region ${number}`, style: "Style", weight: "How much of it",
+    parts: (count) => (count === 1 ? "1 part" : `${count} parts`), painted: "painted", boxed: "box", empty: "choose a place in the photo",
+    rest: "Outside the regions the photo stays as it is.",
+    unable: (method) => `“${method}” works on the whole photo only: choose another method for regions.`,
+    none: "No place is chosen yet: click a part of the photo, or choose “Everywhere”.",
+  },
+  style: {
+    title: "Style", add: "Add a picture", words: "In words", wordsLabel: "A style in words", wordsHint: "a sketch with crayon", use: "Use",
+    none: "Add a picture whose style you like.", mixed: "The chosen styles are mixed:", share: (name) => `Share of ${name}`,
+    cannotMix: (method) => `“${method}” takes one style: the first chosen one is used.`, example: "Example", first: "Choose a style first",
+  },
+  method: {
+    title: "Method",
+    names: { guided: "Steered by texture", s2prest: "Keeps the drawing", diffstyler: "One region at a time", styleid: "From the picture's attention", inst: "A learned word" },
+    help: {
+      guided: "Losses pull strokes and colours towards the style. Nothing is learned first.",
+      s2prest: "The photo's edges lead, so lines stay where they are.",
+      diffstyler: "Learns the style first (some minutes, once), then paints regions and leaves all else.",
+      styleid: "Borrows the style picture's attention. Quick; keeps forms.",
+      inst: "The style as one word, freely painted.",
+    },
+    more: "Other methods",
+  },
+  set: {
+    strength: "Strength", strengthHelp: "0 is the photo itself, 1 forgets it.",
+    colours: "Colours", coloursOf: { "": "As the method likes", style: "The style's", content: "The photo's", between: "Between" },
+    between: "The style's share of the colours", stroke: "Stroke size",
+    strokeSay: (value) => (value === 0 ? "as in the style" : `${2 ** value < 1 ? (2 ** value).toFixed(2) : (2 ** value).toFixed(1)} ×`),
+    quality: "Quality", qualities: { 256: "Quick look", 0: "Normal", full: "Full size" },
+    seed: "Seed", another: "Another seed", more: "All settings", moreHelp: (count) => (count ? `${count} changed` : ""),
+    reset: "Back to the defaults", loading: "Loading the settings …", standard: "default",
+  },
+  go: { stylise: "Stylise", cancel: "Cancel", photoFirst: "Choose a photo first" },
+  job: {
+    waiting: (before) => (before ? `Waiting: ${before} before this one.` : "Waiting for its turn."), starting: "Preparing …",
+    stages: { inversion: "Reading the photo", denoising: "Painting", fit: "Learning the style" },
+    step: (step, steps) => `step ${step} of ${steps}`, cancelled: "Cancelled. Nothing was kept.",
+    cancelling: "Stopping …", failed: (why) => why || "It did not work.", preview: "The picture as it is now",
+    after: "The result", seconds: (s) => `${s} s`, progress: "Progress",
+  },
+  result: {
+    slider: "Before and after: the share of the result that is shown", download: "Download", manifest: "Manifest", why: "Why does it look so?",
+    full: "At full size", edit: "Change and try again",
+  },
+  why: {
+    title: "Why does it look so?", scores: "Scores", layers: "What was computed on the way", made: "How it was made", regions: "Regions",
+    settings: "Settings that were changed", none: "There are no scores for this one.", score: "score", value: "value", meaning: "meaning", curves: "Losses at every step",
+    number: "number", span: "part of the run", what: "what", setting: "setting",
+  },
+  history: {
+    title: "History", search: "Search", hint: "name of photo, style, method …", none: "Nothing here yet. Every result is kept here with its settings.",
+    nothing: "Nothing found.", use: "Use these settings again", again: "Make it again", open: "Open", more: "Show more",
+    same: "It came out the same, to the last pixel.", differs: "It came out differently: the machine or the versions have changed.", status: { queued: "waiting", running: "running", done: "", failed: "did not work", cancelled: "cancelled" },
+    used: "The settings are set again.", started: "It is being made again.", seed: (seed) => `seed ${seed}`,
+  },
+  styles: {
+    title: "Styles", none: "No styles yet. A style that is fitted is kept here, and is ready at once the next time.", fit: "Fit a style",
+    name: "Name", method: "For the method", loss: "Loss", lossCurve: "The loss, falling while the style is learned",
+    import: "Import", export: "Export", renameTo: "New name", removed: (name) => `“${name}” is deleted.`, mix: "Mix", mixGo: "Mix the chosen styles",
+    mixName: "Name of the mix", mixHelp: "Choose two or more styles of one method.", choose: (name) => `Choose ${name}`, kept: (name) => `“${name}” is in the library.`,
+    use: "Use", damaged: "damaged", noPicture: "no picture",
+  },
+  sweep: {
+    title: "Sweep", intro: "One photo in every combination: choose methods, strengths and styles, and go on with the one you like.",
+    methods: "Methods", strengths: "Strengths", styles: "Styles", go: (count) => (count === 1 ? "Make 1 picture" : `Make ${count} pictures`), none: "Choose at least one of each.",
+    goOn: "Go on with this one", most: (most) => `That is more than ${most} pictures: choose fewer.`, fromStylise: "The photo and the styles are those of Stylise.",
+    cell: (method, strength, style) => `${method}, strength ${strength}, ${style}`, cancelAll: "Cancel the rest",
+  },
+  compare: {
+    title: "Compare", intro: "Choose blindly between two ways of painting: results for the same photo and style lie side by side, on sides drawn at random.",
+    first: "One way", second: "The other way", start: "Start", none: "There are no two results yet of the same photo in the same style made in different ways.",
+    question: "Which one do you like better?", left: "The left one", right: "The right one", tie: "Neither", of: (n, all) => `${n} of ${all}`,
+    results: "Results", preferred: (name, won, all) => `${name}: preferred in ${won} of ${all}`, keys: "Keys: ← left, → right, space neither.",
+    photo: "Photo", any: (name, count) => `${name} (${count})`,
+    score: (score, low, high) => `score ${score.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)}), in log-odds`,
+  },
+};
