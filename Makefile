@@ -1,6 +1,10 @@
 # make demo   install into .venv and stylise a real photo offline
 # make test   install and run the tests, one process and one thread a core
-# make check  install and run ruff, mypy and import-linter
+# make test-ray  install and run the tests that start a Ray cluster and an S3 server, and kill them
+# make test-ui  install, with Debian's Chromium where there is none, and use the page in it as people do
+# make ui     install and serve the page, to open in a browser
+# make check  install, run ruff, mypy and import-linter, and build the documentation
+# make docs   install and build the documentation into site/, without a warning or a dead link
 # make test-install  install the package alone into an empty environment and stylise a picture with it
 PYTHON ?= python3
 # The CPU build where one is at hand; any torch within pyproject's range works: make TORCH="torch" demo
@@ -10,7 +14,7 @@ BIN := .venv/bin
 TABLES := timm==1.0.31
 STAMP := .venv/installed
 
-.PHONY: demo test check test-install install clean
+.PHONY: demo ui docs test test-ray test-ui check test-install install clean
 
 install: $(STAMP)
 
@@ -24,10 +28,23 @@ $(STAMP): pyproject.toml Makefile
 demo: install
 	$(BIN)/python examples/demo.py
 
+ui: install
+	$(BIN)/velatura ui
+
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: install
+test-ray: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/test_batch_ray.py tests/test_batch_s3.py
+
+test-ui: install
+	test -x /usr/bin/chromium || apt-get install --yes --quiet chromium || (apt-get update --quiet && apt-get install --yes --quiet chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ui tests/test_page_browser.py
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -44,4 +61,4 @@ test-install:
 	rm -rf .install-test
 
 clean:
-	rm -rf .venv demo .install-test
+	rm -rf .venv demo site .install-test

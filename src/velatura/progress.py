@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,15 @@ class Progress(Protocol):
 
     def estimate(self, x0: Callable[[], Tensor]) -> None:
         """Report a predicted denoising step; ``x0`` computes its estimate of the clean latents (B, C, h, w)."""
+        ...
+
+
+@runtime_checkable
+class StepEnd(Protocol):
+    """Progress that is told when a denoising step ends, and may change what the next one starts from."""
+
+    def step_end(self, index: int, timestep: int, latents: Tensor) -> Tensor:
+        """The latents (B, C, h, w) that the run goes on from: ``latents``, the sampler's own, or others."""
         ...
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TEXT_STYLE = "text:"
 OneStyle = PictureLike | Style
-StyleChoice = PictureLike | Style | Mapping[str | Path, float]
+StyleChoice = PictureLike | Style | Mapping[str | Path, float] | list[tuple[OneStyle, float]]
 
 
 class Studio:
@@ -152,6 +152,7 @@ class Studio:
     ) -> Stylization | list[Stylization]:
         """Put a style on a content: any picture (see ``as_picture``), a style's name, a Style, or several with weights.
 
+        Styles with weights come by name in a mapping, or of any kind in a list of pairs.
         ``method`` is a name in ``velatura.registry`` with ``settings``, its class's fields, or an object of that class,
         as ``Guided(strength=0.4)``; ``strength="auto"`` makes three results and returns the one at the knee of content
         against style. ``on_step`` is called with each denoising step's number and decoded estimate; it returns False
@@ -178,7 +179,9 @@ class Studio:
         if chooses:
             check_has_strength(configuration)
         opened = [as_picture(content) for content in contents]
-        choices = list(style.items()) if isinstance(style, Mapping) else [(style, 1.0)]
+        choices: list[tuple[OneStyle, float]] = (
+            style if isinstance(style, list) else [*style.items()] if isinstance(style, Mapping) else [(style, 1.0)]
+        )
         check_mixes(configuration, len(choices))
         chosen = configuration.mix([(self.style(choice, configuration), weight) for choice, weight in choices])
         if chooses:

@@ -11,7 +11,7 @@ from velatura.diffusion.inversion import Predict
 from velatura.diffusion.samplers import Sampler
 from velatura.models.backbone import Prediction
 from velatura.models.noise_schedule import add_noise, predict_x0
-from velatura.progress import Progress, Silent
+from velatura.progress import Progress, Silent, StepEnd
 from velatura.span import progress_of
 
 
@@ -78,12 +78,14 @@ def denoise(
     """Denoise variance-preserving ``latents`` (B, C, h, w) over the timesteps of ``sampler``.
 
     ``steer`` may give a step other latents or another noise before it is taken; ``after_step`` gets the step's index
-    and the sampler's result, and returns what the next step starts from. Without timesteps the latents come back.
+    and the sampler's result, and returns what the next step starts from; a ``progress`` with ``step_end`` has the last
+    word. Without timesteps the latents come back.
     """
     x = sampler.start(latents)
     steps = len(sampler.timesteps)
     indexed = list(enumerate(sampler.timesteps))
     reported = progress or Silent()
+    step_end = reported.step_end if isinstance(reported, StepEnd) else _as_sampled
     for index, timestep in reported.track(indexed, "denoising"):
         preserved = sampler.scale(x, index)
         prediction = predict(preserved, timestep)
@@ -91,5 +93,9 @@ def denoise(
             DenoisingStep(index, timestep, sampler.abars[index], progress_of(index, steps), preserved, prediction)
         )
         reported.estimate(step.predict_x0)
-        x = after_step(index, sampler.step(step.prediction, index, step.latents))
+        x = step_end(index, timestep, after_step(index, sampler.step(step.prediction, index, step.latents)))
+    return x
+
+
+def _as_sampled(_index: int, _timestep: int, x: Tensor) -> Tensor:
     return x

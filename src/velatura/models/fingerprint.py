@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def fingerprint(network: Any) -> str:
     """16 hex digits of the SHA-256 of every weight's name, shape and the signs of its first 64 values.
 
-    Signs, because they are the same in every number format.
+    Signs, because they are the same in every number format. Attached LoRA adapters do not count, and weights that
+    are offloaded are looked up where they are.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    for name, value in sorted(_own_weights(network).items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(torch.signbit(value.flatten()[:64]).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _own_weights(network: Any) -> dict[str, Tensor]:
+    weights: Mapping[str, Tensor] = network.state_dict()
+    if any(value.is_meta for value in weights.values()):
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        weights = get_state_dict_offloaded_model(network)
+    return {name.replace(".base_layer.", "."): value for name, value in weights.items() if ".lora_" not in name}

@@ -67,7 +67,7 @@ class FlowBackbone:
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.multiple: int = self.factor * self.transformer.config.patch_size
         self.latent_channels: int = self.transformer.config.in_channels
-        self.flat_channels = tuple(range(self.latent_channels))
+        self.flat_channels: tuple[int, ...] = tuple(range(self.latent_channels))
         self.native_size: int = self.transformer.config.sample_size * self.factor
         self.evaluations = 0
         for part in NETWORKS:

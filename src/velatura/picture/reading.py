@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from velatura.errors import PictureError
 from velatura.picture.regular_file import read_regular
@@ -21,6 +21,7 @@ from velatura.picture.regular_file import read_regular
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 2**20
+QUARTER_TURNED = (5, 6, 7, 8)  # EXIF orientations whose width is the upright picture's height
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,19 @@ def picture_of_bytes(data: bytes, path: str | Path, max_pixels: int = MAX_PIXELS
     notes = (f"{path.name} is animated: only the first of its {frames} frames is used.",) if frames > 1 else ()
     file = path.name if path.is_absolute() else path.as_posix()
     return Picture(rgb, alpha, path.stem, hashlib.sha256(data).hexdigest(), notes, file)
+
+
+def upright_size(data: bytes, path: str | Path) -> tuple[int, int]:
+    """The (width, height) of the picture in a file's bytes as it is opened, found without decoding it.
+
+    Raises PictureError for bytes that no picture begins with.
+    """
+    _register_heif()
+    with _explained(Path(path), MAX_PIXELS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNED
+            return (opened.height, opened.width) if turned else opened.size
 
 
 @lru_cache(maxsize=1)

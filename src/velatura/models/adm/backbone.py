@@ -31,7 +31,7 @@ class PixelBackbone:
 
     factor = 1
     latent_channels = 3
-    flat_channels = (0, 1, 2)
+    flat_channels: tuple[int, ...] = (0, 1, 2)
 
     def __init__(self, unet: Any, shape: AdmShape, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import DDIMScheduler

@@ -32,7 +32,7 @@ def clip_image_encoder(model: str, device: torch.device, default: str = "clip-l"
 
 
 def middle_square(image: Image.Image, side: int) -> Tensor:
-    """An RGB image as CLIP prepares it: scaled by Pillow (bicubic) and cut to the middle, (1, 3, side, side), [-1, 1]."""
+    """An RGB image as CLIP prepares it: scaled by Pillow (bicubic), its middle, (1, 3, side, side) in [-1, 1]."""
     scale = side / min(image.size)
     scaled = image.resize(
         (max(side, int(image.width * scale)), max(side, int(image.height * scale))), Image.Resampling.BICUBIC

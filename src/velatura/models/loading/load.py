@@ -53,13 +53,17 @@ def load_backbone(model: str, device: str = "auto", dtype: str | torch.dtype = "
 def backbone_of_pipeline(pipeline: Any) -> Backbone:
     """A diffusers pipeline that is loaded already, as a backbone on its own device and in its own number format.
 
-    Its networks are frozen, and its VAE goes to float32. Raises ModelError for a pipeline of another family.
+    Its networks are frozen, its VAE goes to float32, and a folder's recommended settings count. Networks that are
+    offloaded compute where their hooks bring them. Raises ModelError for a pipeline of another family.
     """
     name = str(getattr(pipeline, "name_or_path", "") or type(pipeline).__name__)
     backbone = backbone_class(pipeline, name)
-    pipeline.vae.to(torch.float32)
+    if pipeline.vae.dtype != torch.float32:
+        pipeline.vae.to(torch.float32)
     network = pipeline.unet if getattr(pipeline, "unet", None) is not None else pipeline.transformer
-    return backbone(pipeline, name, network.device, network.dtype)
+    device = getattr(pipeline, "_execution_device", network.device)
+    settings = read_recommended_settings(Path(name))
+    return backbone(pipeline, name, device, network.dtype, recommended_settings=settings)
 
 
 def _pipeline(model: str, dtype: torch.dtype) -> Any:

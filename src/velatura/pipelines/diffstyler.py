@@ -1,0 +1,14 @@
+"""DiffStyler as a custom pipeline of diffusers, on the house model and Stable Diffusion 1.x and 2.x."""
+
+from __future__ import annotations
+
+from diffusers import StableDiffusionPipeline
+
+from velatura.pipelines.stylizing import Stylizing
+
+
+class DiffStylerPipeline(Stylizing, StableDiffusionPipeline):  # type: ignore[misc]
+    """DiffStyler under diffusers' argument names; see ``Stylizing``."""
+
+    method_name = "diffstyler"
+    own_adapters = True

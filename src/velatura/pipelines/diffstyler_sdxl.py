@@ -1,0 +1,14 @@
+"""DiffStyler as a custom pipeline of diffusers, on Stable Diffusion XL."""
+
+from __future__ import annotations
+
+from diffusers import StableDiffusionXLPipeline
+
+from velatura.pipelines.stylizing import Stylizing
+
+
+class DiffStylerXLPipeline(Stylizing, StableDiffusionXLPipeline):  # type: ignore[misc]
+    """DiffStyler under diffusers' argument names; see ``Stylizing``."""
+
+    method_name = "diffstyler"
+    own_adapters = True
