@@ -10,8 +10,9 @@ from pathlib import Path
 from velatura.errors import SettingError
 
 FOLDER = Path(__file__).parent
+SHARED = ("__init__", "progress", "schedulers", "stylizing")
 # One class a file: diffusers takes the only pipeline that a file defines.
-PIPELINES = ("guided", "s2prest", "diffstyler", "guided_sdxl", "diffstyler_sdxl", "guided_sd3")
+PIPELINES = tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in SHARED))
 
 
 def pipeline_path(name: str) -> str:
