@@ -53,6 +53,24 @@ def test_a_box_and_points_cut_out_the_thing() -> None:
     assert overlap(points_mask(image, [(70, 60), (90, 50)]), truth) > 0.95
 
 
+def test_what_is_cut_out_has_neither_specks_nor_pinholes() -> None:
+    """Green dots on the red disc and red dots on the meadow, all inside the box."""
+    import cv2
+
+    image, truth = scene()
+    draw = ImageDraw.Draw(image)
+    for x, y, colour in (
+        (80, 60, (60, 140, 50)),
+        (95, 70, (60, 140, 50)),
+        (52, 32, (190, 60, 40)),
+        (108, 86, (190, 60, 40)),
+    ):
+        draw.rectangle((x, y, x + 2, y + 2), fill=colour)
+    mask = box_mask(image, (45, 25, 116, 96)) > 0.5
+    assert overlap(mask, truth) > 0.95
+    assert [cv2.connectedComponents(part.astype(np.uint8))[0] for part in (mask, ~mask)] == [2, 2]
+
+
 @pytest.mark.skipif(not MASKED.is_dir(), reason=f"the pictures in {MASKED} are not here")
 def test_the_papers_deer_from_one_box_and_from_two_points() -> None:
     image = open_picture(MASKED / "deer1.jpg").image

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.evaluation.content import canny_edges, grown
-from velatura.evaluation.pixels import PictureLike, pixels_of
-from velatura.evaluation.places import blur, local_deviation, luminance, weighted_mean, weights_like
+from velatura.evaluation.pixels import PictureLike, aligned_pixels
+from velatura.evaluation.places import local_deviation, luminance, weighted_mean, weights_like
+from velatura.picture.blur import blurred
 
 GRADIENT_SCALES = (1.0, 3.0)  # sigma in pixels: lines, and the larger shapes
 NOISE = 1 / 255  # a gradient of this size, in luminance a pixel, is as good as none
@@ -17,7 +18,7 @@ FAINT = 1e-6
 
 def _gradients(pixels: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """Central differences of the blurred luminance, across and down: each (B, 1, H, W)."""
-    padded = F.pad(blur(luminance(pixels), sigma), (1, 1, 1, 1), mode="replicate")
+    padded = F.pad(blurred(luminance(pixels), sigma), (1, 1, 1, 1), mode="replicate")
     across, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     return across / 2, down / 2
 
@@ -36,7 +37,7 @@ def gradient_agreement(result: PictureLike, content: PictureLike, mask: Tensor |
     >>> [round(gradient_agreement(other, ramp), 1) for other in (ramp, -ramp, ramp.mT, 0 * ramp)]
     [1.0, 1.0, -1.0, 0.0]
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     scores = []
     for sigma in GRADIENT_SCALES:
         (x, y), (u, v) = _gradients(result, sigma), _gradients(content, sigma)
@@ -62,7 +63,7 @@ def local_structure(result: PictureLike, content: PictureLike, mask: Tensor | No
     >>> [round(local_structure(other, pixels), 1) for other in (pixels, -pixels / 2, 0 * pixels)]
     [1.0, 1.0, 0.0]
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     weights = weights_like(content, mask)
 
     def standardised(pixels: Tensor) -> Tensor:
@@ -71,9 +72,9 @@ def local_structure(result: PictureLike, content: PictureLike, mask: Tensor | No
         return centred / weighted_mean(centred.square(), weights).sqrt().clamp(min=0.02)
 
     ours, theirs = standardised(result), standardised(content)
-    a, b = blur(ours, sigma), blur(theirs, sigma)
-    spread_a, spread_b = blur(ours.square(), sigma) - a.square(), blur(theirs.square(), sigma) - b.square()
-    together = blur(ours * theirs, sigma) - a * b
+    a, b = blurred(ours, sigma), blurred(theirs, sigma)
+    spread_a, spread_b = blurred(ours.square(), sigma) - a.square(), blurred(theirs.square(), sigma) - b.square()
+    together = blurred(ours * theirs, sigma) - a * b
     # C2 of SSIM is (0.03 L)^2: here L, the range of the values, is about 4 deviations.
     constant = (0.03 * 4) ** 2
     kept = (2 * together.abs() + constant) / (spread_a + spread_b + constant)
@@ -97,7 +98,7 @@ def invented_edges(
     >>> invented_edges(content, content), round(invented_edges(line, content), 3)
     (0.0, 0.016)
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     calm = local_deviation(luminance(content), 4.0) < flat
     calm &= ~grown(canny_edges(content, 0.05, 0.1), apart)
     places = calm.float() * weights_like(content, mask)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from velatura.evaluation.pixels import PictureLike, pixels_of
-from velatura.evaluation.places import BLACK, WHITE, blur, inside, luminance, weighted_mean, weights_like
+from velatura.evaluation.pixels import PictureLike, aligned_pixels, paired_pixels, pixels_of
+from velatura.evaluation.places import BLACK, WHITE, inside, luminance, weighted_mean, weights_like
+from velatura.picture.blur import blurred
 
 
 def clipped_share(result: PictureLike, mask: Tensor | None = None) -> float:
@@ -48,7 +49,8 @@ def luminance_range(result: PictureLike, content: PictureLike, style: PictureLik
     >>> round(luminance_range(ramp, ramp, ramp), 2), round(luminance_range(0 * ramp, ramp, ramp), 2)
     (1.0, 0.0)
     """
-    result, content, style = pixels_of(result), pixels_of(content), pixels_of(style)
+    result, content = aligned_pixels(result, content)
+    result, style = paired_pixels(result, style)
     least = torch.minimum(_lightness_range(content, mask), _lightness_range(style, None))
     return (_lightness_range(result, mask) / least.clamp(min=1.0)).item()
 
@@ -62,19 +64,19 @@ def region_sharpness(result: PictureLike, content: PictureLike, mask: Tensor, si
     are (B, 3, H, W) in [-1, 1], ``mask`` (1, 1, H, W) in [0, 1].
 
     >>> import torch
-    >>> from velatura.evaluation.places import blur
+    >>> from velatura.picture.blur import blurred
     >>> pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     >>> mask = torch.zeros(1, 1, 32, 32)
     >>> mask[..., :16] = 1
-    >>> softened = mask * blur(pixels, 2.0) + (1 - mask) * pixels
+    >>> softened = mask * blurred(pixels, 2.0) + (1 - mask) * pixels
     >>> region_sharpness(pixels, pixels, mask), region_sharpness(softened, pixels, mask) < 0.5
     (1.0, True)
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
 
     def contrast(pixels: Tensor) -> Tensor:
         values = luminance(pixels)
-        energy, weights = (values - blur(values, sigma)).square(), weights_like(values, mask)
+        energy, weights = (values - blurred(values, sigma)).square(), weights_like(values, mask)
         inner, outer = (weighted_mean(energy, part).sqrt().clamp(min=1 / 255) for part in (weights, 1 - weights))
         return inner / outer
 

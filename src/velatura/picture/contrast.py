@@ -11,6 +11,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from velatura.picture.blur import blurred
+
 SIGMAS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px: the blurs between the bands
 LEAST = 0.6  # gain of a band: less would blur what the content shows
 MOST = (3.0, 3.0, 2.2, 1.4, 1.2, 1.2)  # gain of each band: more in the coarse ones would show as halos
@@ -46,7 +48,7 @@ def match_contrast(pixels: Tensor, wanted: Tensor, share: float, shares: Tensor 
     for band, gain, most, sigma in zip(bands, gains, MOST, (*SIGMAS, 0.0), strict=True):
         bounded = gain.clamp(LEAST, most)
         if sigma and bounded > 1:
-            energy = _blurred(band.square(), 2 * sigma)
+            energy = blurred(band.square(), 2 * sigma)
             bounded = 1 + (bounded - 1) * energy / (energy + NOISE**2 * _variance(band, weights) + 1e-6)
         moved = moved + bounded * band
     scale = (_variance(lightness, weights) / _variance(moved, weights).clamp(min=1e-6)).sqrt()
@@ -64,16 +66,8 @@ def _lab(pixels: Tensor) -> Tensor:
 
 def _bands(lightness: Tensor) -> list[Tensor]:
     """Six bands whose sum is the lightness (1, 1, H, W), from fine to coarse."""
-    blurs = [lightness, *(_blurred(lightness, sigma) for sigma in SIGMAS)]
+    blurs = [lightness, *(blurred(lightness, sigma) for sigma in SIGMAS)]
     return [*(fine - coarse for fine, coarse in itertools.pairwise(blurs)), blurs[-1]]
-
-
-def _blurred(maps: Tensor, sigma: float) -> Tensor:
-    from kornia.filters import gaussian_blur2d
-
-    height, width = (min(2 * round(3 * sigma) + 1, 2 * ((length - 1) // 2) + 1) for length in maps.shape[2:])
-    blurred: Tensor = gaussian_blur2d(maps, (height, width), (sigma, sigma), border_type="reflect")
-    return blurred
 
 
 def _mean(maps: Tensor, weights: Tensor) -> Tensor:

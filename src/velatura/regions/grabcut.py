@@ -21,6 +21,8 @@ ITERATIONS = 6
 WORKING_SIDE = 512  # of the longer side, for speed; the mask is scaled back
 NEVER, PERHAPS_NOT, PERHAPS, SURELY = 0, 2, 3, 1  # GrabCut's labels
 
+SPECK = 0.01  # share of what is found: smaller pieces and holes are errors of colour, not things
+
 ALIKE = 14.0  # distance of colours of one stuff
 STUFF = 0.25  # share of the rim that is alike from which points are on stuff: deer 0.1, hair 0.2, sand 0.3, grass 0.9
 
@@ -144,6 +146,7 @@ def _likeness(bgr: Array, thing: Array, rest: Array) -> Array:
 def _grabcut(bgr: Array, labels: Array) -> Array:
     """GrabCut's foreground (H, W) from the start ``labels``; the start itself where that is all or nothing."""
     import cv2
+    from skimage.morphology import area_closing, area_opening
 
     start: Array = (labels == PERHAPS) | (labels == SURELY)
     if start.all() or not start.any():
@@ -151,7 +154,9 @@ def _grabcut(bgr: Array, labels: Array) -> Array:
     cv2.setRNGSeed(0)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     labels, _, _ = cv2.grabCut(bgr, labels, (0, 0, 1, 1), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    return np.asarray((labels == PERHAPS) | (labels == SURELY))
+    found: Array = (labels == PERHAPS) | (labels == SURELY)
+    speck = SPECK * float(found.sum())
+    return np.asarray(area_closing(area_opening(found, speck), speck))
 
 
 def _scaled(found: Array, size: tuple[int, int]) -> Mask:
