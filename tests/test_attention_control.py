@@ -10,7 +10,13 @@ from torch import Tensor
 
 from tests.tiny_house import tiny_house
 from velatura.cache import Cache
-from velatura.diffusion.attention_control import SelfAttention, changed, decoder_self_attentions, recorded
+from velatura.diffusion.attention_control import (
+    SelfAttention,
+    at_temperature,
+    changed,
+    decoder_self_attentions,
+    recorded,
+)
 from velatura.diffusion.inversion import ddim_denoise
 from velatura.diffusion.source_features import RecordedSource, SourceInversion, WalkedSource
 from velatura.progress import Silent
@@ -87,7 +93,7 @@ def test_the_output_is_the_attention_of_what_was_recorded() -> None:
     before_projection: list[Tensor] = []
     projection = unet.get_submodule(layer.outputs)
     handle = projection.register_forward_pre_hook(lambda _module, inputs: before_projection.append(inputs[0]))
-    changes = layer.with_temperature(1.5) | {name: (lambda _own, value=v: value) for name, v in fewer.items()}
+    changes = {layer.queries: at_temperature(1.5)} | {name: (lambda _own, value=v: value) for name, v in fewer.items()}
     with changed(unet, changes):
         noise()
     handle.remove()
@@ -102,12 +108,12 @@ def test_the_output_is_the_attention_of_what_was_recorded() -> None:
 
 def test_temperature_acts_on_the_changed_queries_and_one_is_none() -> None:
     unet, layer, plain = tiny_house().unet, attention(), noise()
-    with changed(unet, layer.with_temperature(1.0)):
+    with changed(unet, {layer.queries: at_temperature(1.0)}):
         assert torch.equal(noise(), plain)
-    with changed(unet, layer.with_temperature(2.0)):
+    with changed(unet, {layer.queries: at_temperature(2.0)}):
         hot = noise()
     assert not torch.allclose(hot, plain, atol=1e-6)
-    with changed(unet, layer.with_temperature(2.0, lambda own: own / 2)):
+    with changed(unet, {layer.queries: at_temperature(2.0, lambda own: own / 2)}):
         assert torch.allclose(noise(), plain, atol=1e-6)
 
 

@@ -216,11 +216,12 @@ def test_what_a_network_predicts_is_read_as_noise() -> None:
     abars = ABARS[timesteps]
     noisy, a = add_noise_each(x0, noise, abars.tolist()), abars[:, None, None, None]
     outputs = {"epsilon": noise, "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * x0, "sample": x0}
+    outputs["flow"] = noise - x0
     for kind, output in outputs.items():
         schedule = NoiseSchedule(ABARS, kind)
         assert torch.allclose(schedule.output_to_noise(output, noisy, timesteps), noise, atol=1e-5), kind
-    with pytest.raises(ModelError, match="predicts 'flow' is not supported"):
-        NoiseSchedule(ABARS, "flow").output_to_noise(noise, noisy, timesteps)
+    with pytest.raises(ModelError, match="predicts 'odd' is not supported"):
+        NoiseSchedule(ABARS, "odd").output_to_noise(noise, noisy, timesteps)
 
 
 def test_a_learned_variance_is_needed_where_it_is_sampled_with() -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from tests.conftest import smooth_image, smooth_pixels
+from tests.tiny_flow import WIDTH, save_tiny_sd3, tiny_t5
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import ddim_denoise, invert
@@ -25,73 +24,22 @@ from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.models.backbone import HasUNet, ImageConditioned, PictureWords, TextConditioned
 from velatura.models.flow import FlowBackbone, flow_scales, flow_schedule, flow_sigmas
-from velatura.models.house.vocabulary import build_tokenizer
 from velatura.models.loading.load import load_backbone
 from velatura.models.noise_schedule import predict_noise, predict_x0
+from velatura.models.sd3 import SD3Backbone
 from velatura.picture import Picture
 from velatura.regions import Region
 from velatura.registry import method_class
 
 CONTENT, STYLE = Picture.of(smooth_image(64, 80), "content"), Picture.of(smooth_image(64, 64, 1), "style")
-WIDTH = 32
-
-
-def save_tiny_pipeline(folder: Path, t5: T5EncoderModel | None) -> None:
-    """A Stable Diffusion 3 pipeline with tiny random weights, as diffusers saves it."""
-    torch.manual_seed(0)
-    text = CLIPTextConfig(
-        vocab_size=600,
-        hidden_size=WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        projection_dim=WIDTH,
-        pad_token_id=1,
-        eos_token_id=2,
-    )
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        joint_attention_dim=2 * WIDTH,
-        caption_projection_dim=WIDTH,
-        pooled_projection_dim=2 * WIDTH,
-        pos_embed_max_size=16,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        latent_channels=4,
-        shift_factor=0.0609,
-        scaling_factor=1.5305,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    tokenizer = build_tokenizer(["a painting in the style of *"], 600)
-    StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae,
-        text_encoder=CLIPTextModelWithProjection(text),
-        tokenizer=tokenizer,
-        text_encoder_2=CLIPTextModelWithProjection(text),
-        tokenizer_2=tokenizer,
-        text_encoder_3=t5,
-        tokenizer_3=tokenizer if t5 is not None else None,
-    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> FlowBackbone:
     folder = tmp_path_factory.mktemp("sd3")
-    save_tiny_pipeline(folder, None)
+    save_tiny_sd3(folder)
     backbone = load_backbone(str(folder), "cpu", "fp32")
-    assert isinstance(backbone, FlowBackbone)
+    assert isinstance(backbone, SD3Backbone)
     return backbone
 
 
@@ -103,7 +51,9 @@ def with_velocity(backbone: FlowBackbone, velocity: Tensor) -> tuple[FlowBackbon
         asked.append(timestep)
         return SimpleNamespace(sample=velocity)
 
-    changed = object.__new__(FlowBackbone)
+    transformer.config = backbone.transformer.config  # type: ignore[attr-defined]
+
+    changed: FlowBackbone = object.__new__(type(backbone))
     changed.__dict__ = {**backbone.__dict__, "transformer": transformer}
     return changed, asked
 
@@ -124,7 +74,7 @@ def test_the_levels_are_spaced_like_the_pipelines_own(flow: FlowBackbone) -> Non
 
 
 def test_the_samplers_get_the_same_levels(flow: FlowBackbone) -> None:
-    for name in SAMPLERS:
+    for name in SAMPLERS.keys() - {"rf-solver"}:  # which takes the schedule itself
         scheduler = make_sampler(name, flow.schedule, Run(20, 20)).scheduler
         assert torch.allclose(scheduler.alphas_cumprod.double(), flow.schedule.alphas_cumprod, rtol=1e-3, atol=1e-9)
 
@@ -194,10 +144,7 @@ def test_prompts_are_encoded_with_and_without_t5(flow: FlowBackbone, tmp_path: P
     assert conditioning.states.shape == (2, length + 256, 2 * WIDTH) and not conditioning.states[:, length:].any()
     assert conditioning.extra["pooled"].shape == (2, 2 * WIDTH)
     assert not conditioning.equals(flow.encode_prompt(["a painting", "a painting"]))
-    t5 = T5EncoderModel(
-        T5Config(vocab_size=600, d_model=2 * WIDTH, d_kv=8, d_ff=64, num_layers=1, num_heads=2, use_cache=False)
-    )
-    save_tiny_pipeline(tmp_path, t5)
+    save_tiny_sd3(tmp_path, tiny_t5())
     whole = load_backbone(str(tmp_path), "cpu", "fp32")
     assert isinstance(whole, FlowBackbone)
     states = whole.encode_prompt(["a painting"]).states
@@ -236,8 +183,6 @@ def test_guided_runs_on_it(flow: FlowBackbone, settings: dict[str, Any]) -> None
     [
         ("s2prest", "no image encoder"),
         ("inst-original", "no image encoder"),
-        ("diffstyler", "no UNet"),
-        ("styleid", "no UNet"),
         ("diffstyler-original", "no UNet"),
         ("zecon-original", "an ADM"),
     ],

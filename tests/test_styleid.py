@@ -92,7 +92,7 @@ def test_each_setting_acts(change: dict[str, float]) -> None:
 
 
 def test_what_is_injected() -> None:
-    layers = injected_layers(tiny_house().unet)
+    layers = injected_layers(tiny_house(), (8, 8))
     layer = layers[0]
     content = {each.queries: torch.full((1, 4, 8), 2.0) for each in layers}
     other = {name: torch.ones(1, 6, 8) for each in layers for name in (each.keys, each.values)}
@@ -148,11 +148,11 @@ def test_a_style_is_its_picture(tmp_path: Path) -> None:
         run(QUICK, Region(dataclasses.replace(own, tensors={})))
 
 
-def test_a_model_without_a_unet_is_refused() -> None:
+def test_a_model_without_attention_is_refused() -> None:
     class Other:
-        name = "transformer"
+        name = "odd"
 
-    with pytest.raises(ModelError, match="transformer has no UNet, which --method styleid needs"):
+    with pytest.raises(ModelError, match="odd has no UNet or transformer with self-attention, which"):
         QUICK.check_backbone(Other())  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def test_bad_settings_are_one_sentence(change: dict[str, float], sentence: str) 
 @needs_recordings
 def test_on_stable_diffusion_the_layers_are_6_to_11_and_it_runs() -> None:
     backbone = load_backbone(str(PARITY / "diffstyler/tiny"), device="cpu", dtype="fp32")
-    names = [layer.name for layer in injected_layers(backbone.unet)]
+    names = [layer.name for layer in injected_layers(backbone, (8, 8))]
     assert names == [f"up_blocks.{b}.attentions.{a}.transformer_blocks.0.attn1" for b in (2, 3) for a in range(3)]
     context = RunContext(backbone)
     made = StyleID(steps=3, size=64).fit(OTHER, "style", context)

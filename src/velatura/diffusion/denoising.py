@@ -89,10 +89,12 @@ def denoise(
     for index, timestep in reported.track(indexed, "denoising"):
         preserved = sampler.scale(x, index)
         prediction = predict(preserved, timestep)
-        step = steer(
-            DenoisingStep(index, timestep, sampler.abars[index], progress_of(index, steps), preserved, prediction)
+        predicted = DenoisingStep(
+            index, timestep, sampler.abars[index], progress_of(index, steps), preserved, prediction
         )
-        reported.estimate(step.predict_x0)
+        # Before it is steered: at high noise a push in one crop is a loud square in x0, which the next step smooths.
+        reported.estimate(predicted.predict_x0)
+        step = steer(predicted)
         x = step_end(index, timestep, after_step(index, sampler.step(step.prediction, index, step.latents)))
     return x
 

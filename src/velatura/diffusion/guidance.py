@@ -9,7 +9,7 @@ from torch import Tensor
 
 from velatura.diffusion.guidance_scaling import GuidanceScaling, scaled_guidance
 from velatura.diffusion.inversion import Predict
-from velatura.models.backbone import Backbone, Conditioning, Prediction
+from velatura.models.backbone import Adaptable, Backbone, Conditioning, Prediction
 
 UNCHANGED = GuidanceScaling()
 
@@ -21,6 +21,19 @@ def conditional(backbone: Backbone, conditioning: Conditioning) -> Predict:
         return backbone.predict(latents, timestep, conditioning)
 
     return predict
+
+
+def without_adapters(backbone: Backbone, conditioning: Conditioning) -> Predict:
+    """``conditional``, without the adapters that join a run's denoising: for inversions, which would cancel them."""
+    predict = conditional(backbone, conditioning)
+    if not isinstance(backbone, Adaptable):
+        return predict
+
+    def predict_alone(latents: Tensor, timestep: int) -> Prediction:
+        with backbone.alone():
+            return predict(latents, timestep)
+
+    return predict_alone
 
 
 def guided_noise(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Samplers: diffusers' schedulers behind one small interface over variance-preserving latents."""
+"""Samplers: diffusers' schedulers, and RF-Solver, behind one small interface over variance-preserving latents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from velatura.diffusion.rf_solver import RFSolverSampler
 from velatura.errors import SettingError
 from velatura.models.backbone import Prediction
 from velatura.models.noise_schedule import NoiseSchedule
@@ -144,6 +145,25 @@ def _euler(schedule: NoiseSchedule, run: Run) -> Sampler:
     return SigmaSampler(EulerDiscreteScheduler(**_settings(schedule)), schedule, run)
 
 
+def _euler_trailing(schedule: NoiseSchedule, run: Run) -> Sampler:
+    from diffusers import EulerDiscreteScheduler
+
+    return SigmaSampler(EulerDiscreteScheduler(**_settings(schedule, timestep_spacing="trailing")), schedule, run)
+
+
+def _lcm(schedule: NoiseSchedule, run: Run) -> Sampler:
+    from diffusers import LCMScheduler
+
+    if run.steps > LCM_STEPS:
+        raise SettingError(f"The sampler lcm has at most {LCM_STEPS} steps, not {run.steps}: 4 to 8 are usual.")
+    scheduler = LCMScheduler(**_settings(schedule), original_inference_steps=LCM_STEPS)
+    return DiffusersSampler(scheduler, schedule, run, {"generator": run.generator})
+
+
+def _rf_solver(schedule: NoiseSchedule, run: Run) -> Sampler:
+    return RFSolverSampler(schedule, schedule.ddim_levels(run.steps).up_to(run.run))
+
+
 def learned_variance_sampler(schedule: NoiseSchedule, run: Run) -> Sampler:
     """DDPM for a model that predicts its variance."""
     from diffusers import DDPMScheduler
@@ -158,7 +178,13 @@ SAMPLERS: Mapping[str, Callable[[NoiseSchedule, Run], Sampler]] = {
     "dpmsolver++": _dpm_solver,
     "unipc": _unipc,
     "euler": _euler,
+    "rf-solver": _rf_solver,
+    "lcm": _lcm,
+    "euler-trailing": _euler_trailing,
 }
+# Samplers of models for few steps: their first levels are not those that an inversion arrives at.
+FEW_STEPS = ("lcm", "euler-trailing")
+LCM_STEPS = 50  # of the schedule that latent consistency models are distilled on
 
 
 def check_sampler(name: str) -> None:
@@ -171,3 +197,12 @@ def make_sampler(name: str, schedule: NoiseSchedule, run: Run) -> Sampler:
     """A sampler by name, set to a run. Raises SettingError for an unknown name."""
     check_sampler(name)
     return SAMPLERS[name](schedule, run)
+
+
+def start_level(name: str, schedule: NoiseSchedule, run: Run) -> tuple[int, float]:
+    """The timestep and alphas_cumprod of the noise from which a sampler's ``run`` starts."""
+    if name in FEW_STEPS:
+        sampler = make_sampler(name, schedule, run)
+        return sampler.timesteps[0], sampler.abars[0]
+    levels = schedule.ddim_levels(run.steps).up_to(run.run)
+    return levels.timesteps[-1], levels.abars[-1]

@@ -1,4 +1,4 @@
-"""Outputs of UNet modules along the DDIM inversion of a source picture, for passes over other latents to draw from."""
+"""Outputs of a network's modules along the DDIM inversion of a source, for passes over other latents to draw from."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from velatura.cache import Cache
 from velatura.diffusion.attention_control import Recording, recorded
+from velatura.diffusion.guidance import without_adapters
 from velatura.diffusion.inversion import Trajectory, invert
-from velatura.models.backbone import Backbone, Conditioning, HasUNet, Prediction
+from velatura.models.backbone import Backbone, Conditioning, HasUNet, Prediction, denoising_network
 from velatura.models.noise_schedule import Levels, ddim_step
 from velatura.progress import Progress
+
+MOST_KEPT = 4 * 2**30  # bytes of an inversion's recordings that are held in main memory
 
 
 class UNetBackbone(Backbone, HasUNet, Protocol):
@@ -35,7 +38,7 @@ class SourceInversion:
     the names of the ``modules`` to record at each timestep.
     """
 
-    backbone: UNetBackbone
+    backbone: Backbone
     conditioning: Conditioning
     levels: Levels
     corrections: int
@@ -43,15 +46,15 @@ class SourceInversion:
 
     def record(self, latents: Tensor, timestep: int) -> tuple[Prediction, Recording]:
         """A pass over the source's latents (1, C, h, w), and what it recorded."""
-        with recorded(self.backbone.unet, self.modules[timestep]) as recording:
-            prediction = self.backbone.predict(latents, timestep, self.conditioning)
+        with recorded(denoising_network(self.backbone), self.modules[timestep]) as recording:
+            prediction = without_adapters(self.backbone, self.conditioning)(latents, timestep)
         return prediction, recording
 
     def run(self, encode: Callable[[], Tensor], key: Hashable, cache: Cache, progress: Progress) -> RecordedSource:
         """Invert what ``encode`` gives, clean latents (1, C, h, w), and record the last pass of each step.
 
         The trajectory and the inputs of those passes are kept under ``key``. The recordings are not: with a kept
-        trajectory each is made when it is asked for, by a pass over the same input.
+        trajectory, and beyond ``MOST_KEPT``, each is made when it is asked for, by a pass over the same input.
         """
         inputs: dict[int, Tensor] = {}
         recordings: dict[int, Recording] = {}
@@ -59,7 +62,9 @@ class SourceInversion:
         def predict(latents: Tensor, timestep: int) -> Prediction:
             prediction, recording = self.record(latents, timestep)
             inputs[timestep] = latents
-            recordings[timestep] = {name: output.cpu() for name, output in recording.items()}
+            recordings.pop(timestep, None)
+            if _bytes_of(*recordings.values(), recording) <= MOST_KEPT:
+                recordings[timestep] = {name: output.cpu() for name, output in recording.items()}
             return prediction
 
         def compute() -> Tensor:
@@ -70,6 +75,10 @@ class SourceInversion:
         count = len(self.levels) + 1
         trajectory = Trajectory(self.levels, kept[:count])
         return RecordedSource(self, trajectory, dict(zip(self.levels.timesteps, kept[count:], strict=True)), recordings)
+
+
+def _bytes_of(*recordings: Recording) -> int:
+    return sum(output.nbytes for recording in recordings for output in recording.values())
 
 
 class RecordedSource:

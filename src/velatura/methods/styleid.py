@@ -1,7 +1,8 @@
 """StyleID: style injection into self-attention, without training (Chung, Hyun & Heo, CVPR 2024, arXiv 2312.09008).
 
 Content and style are inverted under the empty prompt. While the content is denoised again, the decoder's later
-self-attentions take keys and values from the style's inversion and most of their queries from the content's.
+self-attentions take keys and values from the style's inversion and most of their queries from the content's. In a
+transformer it is the image tokens of the later joint attentions that do.
 """
 
 from __future__ import annotations
@@ -11,28 +12,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from velatura.diffusion.attention_control import Change, Recording, SelfAttention, changed, decoder_self_attentions
+from velatura.diffusion.attention_control import (
+    AttentionLayer,
+    Change,
+    Recording,
+    at_temperature,
+    changed,
+    decoder_self_attentions,
+)
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import Predict
+from velatura.diffusion.joint_attention import later_attentions
 from velatura.diffusion.latents import adain
 from velatura.diffusion.samplers import Run, make_sampler
-from velatura.diffusion.source_features import RecordedSource, SourceInversion, UNetBackbone
-from velatura.errors import ModelError, StyleError
-from velatura.methods.base import RunResult, WorkingPicture, require
+from velatura.diffusion.source_features import RecordedSource, SourceInversion
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.fitting import fit_card
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
+from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
+from velatura.methods.shared_settings import FULL
+from velatura.methods.tiling.autoencoding import cells_of
 from velatura.methods.validation import Corrections, Range, Share, Side, Steps
-from velatura.models.backbone import Backbone, HasUNet, Prediction
+from velatura.models.backbone import Backbone, HasTransformer, HasUNet, Prediction, denoising_network
 from velatura.models.noise_schedule import Levels, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.regions import Placement
@@ -40,14 +52,21 @@ from velatura.style import Style
 from velatura.style.masked import only_inside
 from velatura.style.pictures import kept_image, picture_tensor, pictures_of
 
-Context = RunContext[UNetBackbone]
+Context = RunContext[Backbone]
 
 
-def injected_layers(unet: Any) -> list[SelfAttention]:
-    """The decoder's self-attentions but those of the coarsest level that has any (unless it is the only one): layers
-    6 to 11 of Stable Diffusion's decoder.
+def injected_layers(backbone: Backbone, grid: tuple[int, int]) -> list[AttentionLayer]:
+    """The attentions that the style goes into, for latents of (height, width) cells; none on a model without any.
+
+    In a UNet the decoder's self-attentions but those of the coarsest level that has any (unless it is the only one):
+    layers 6 to 11 of Stable Diffusion's decoder. In a transformer, which has no decoder, those of the later two thirds
+    of its blocks, as many of all as these are: in FLUX.1 the single-stream blocks.
     """
-    levels = list(decoder_self_attentions(unet).values())
+    if isinstance(backbone, HasTransformer):
+        return [*later_attentions(backbone, grid)]
+    if not isinstance(backbone, HasUNet):
+        return []
+    levels = list(decoder_self_attentions(backbone.unet).values())
     return [layer for level in levels[1:] or levels for layer in level]
 
 
@@ -55,11 +74,13 @@ def injected_layers(unet: Any) -> list[SelfAttention]:
 class StyleID(RegionalMethod):
     """The method; its settings are the paper's.
 
+    ``steps`` is how many steps the whole way from noise to picture would have; more are finer and take longer.
     ``strength`` (0..1) is the share of the ``steps`` that is inverted and denoised again. ``gamma`` (0..1) is the
-    content's share of the queries, ``temperature`` (over 0) multiplies q k^T. ``adain`` (0..1) is how far the start
+    content's share of the queries. ``temperature`` (over 0) multiplies q k^T. ``adain`` (0..1) is how far the start
     latents take the channel statistics of the style's. ``corrections`` are fixed-point iterations of each inversion
     step. ``size`` is the working length of the short side in pixels (0: the model's native size).
-    What the inversions record is held in main memory: on Stable Diffusion at 512 px about 70 MB a step in fp32.
+    What the inversions record is held in main memory, up to 4 GiB each (on Stable Diffusion at 512 px about 70 MB a
+    step in fp32); what is more is made again by a pass of its own.
     Raises SettingError for values out of range.
     """
 
@@ -74,11 +95,22 @@ class StyleID(RegionalMethod):
     adain: Share = 1.0
     size: Side = 0
 
+    @property
+    def inverts(self) -> bool:
+        """Always: photo and style are inverted."""
+        return True
+
     def check_backbone(self, backbone: Backbone) -> None:
-        """Raise ModelError for a model without a UNet that has self-attention in its decoder."""
-        require(backbone, HasUNet, self.name, "UNet")
-        if not injected_layers(cast("UNetBackbone", backbone).unet):
-            raise ModelError(f"The model {backbone.name} has no self-attention in its decoder: use another model.")
+        """Raise ModelError for a model without attention to go into, SettingError for a transformer at full size."""
+        if not injected_layers(backbone, (1, 1)):
+            raise ModelError(
+                f"The model {backbone.name} has no UNet or transformer with self-attention, which --method {self.name} "
+                "needs: use another model, or --method guided."
+            )
+        if self.resolution == FULL and isinstance(backbone, HasTransformer):
+            raise SettingError(
+                f"The method {self.name} paints at the photo's full size on UNets only: leave out --size full."
+            )
 
     def fit(
         self,
@@ -99,12 +131,18 @@ class StyleID(RegionalMethod):
 
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
-        return [RunResult(context.backbone.decode(self.latents(content, context))) for content in contents]
+        return [RunResult(self.pixels(content, context)) for content in contents]
+
+    def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
+        """The stylised picture (1, 3, H, W)."""
+        decoded = context.backbone.decode(self.latents(content, context))
+        start = content.pixels().to(decoded)
+        return with_sharp_borders(decoded, start, content.placement, context.backbone.factor)
 
     def latents(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised latents (1, C, h, w): invert content and styles, exchange statistics, denoise."""
         backbone, placement = context.backbone, content.placement
-        layers = injected_layers(backbone.unet)
+        layers = injected_layers(backbone, cells_of(content.size, backbone))
         levels = backbone.schedule.ddim_levels(self.steps).up_to(steps_of_strength(self.steps, self.strength))
         queries = self.inversion([layer.queries for layer in layers], levels, context)
         source = self.recorded(queries, ("inverted", content.picture.digest), content.pixels, context)
@@ -131,12 +169,17 @@ class StyleID(RegionalMethod):
     def style_source(
         self, style: Style, inversion: SourceInversion, content: WorkingPicture, context: Context
     ) -> RecordedSource:
-        """The inversion of a style's picture, with the content's short side. Raises StyleError without a picture."""
+        """The inversion of a style's picture, with the content's short side, for a transformer cut to its shape. Raises
+        StyleError without a picture.
+        """
         pictures = pictures_of(style)
         if not pictures:
             raise StyleError(f"The style '{style.name}' has no picture with it: fit it again.")
         image: Image.Image = pictures[0][0]
         size = plan_size(image.size, min(content.size), context.backbone.multiple).working
+        if isinstance(context.backbone, HasTransformer):  # whose image tokens have places: as many, at the same ones
+            size = content.size
+            image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
         return self.recorded(inversion, ("style", style.identity), lambda: image_to_pixels(image, size), context)
 
     def denoised(
@@ -174,15 +217,15 @@ class StyleID(RegionalMethod):
         """The noise composed of each acting region's own, with its style injected, and where the span of all is over
         (or not yet begun) the model's own; the ``regions`` by timestep.
         """
-        unet = context.backbone.unet
-        layers = injected_layers(unet)
+        network, noisiest = denoising_network(context.backbone), content.trajectory.noisiest
+        layers = injected_layers(context.backbone, (noisiest.shape[2], noisiest.shape[3]))
         plain = conditional(context.backbone, context.unconditional())
 
         def predict(latents: Tensor, timestep: int) -> Prediction:
             queries = content.recording(timestep)
 
             def noise_of(region: int) -> Tensor:
-                with changed(unet, self.injection(layers, queries, styles[region].recording(timestep))):
+                with changed(network, self.injection(layers, queries, styles[region].recording(timestep))):
                     return plain(latents, timestep).noise
 
             def base_noise() -> Tensor:
@@ -195,7 +238,8 @@ class StyleID(RegionalMethod):
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
         """Each region's style injected; the queries are the tile's own, which has no recording of the content."""
-        unet, layers = context.backbone.unet, injected_layers(context.backbone.unet)
+        network = denoising_network(context.backbone)
+        layers = injected_layers(context.backbone, cells_of(content.size, context.backbone))
         inversion = self.inversion([name for layer in layers for name in (layer.keys, layer.values)], levels, context)
         styles = [self.style_source(region.style, inversion, content, context) for region in content.placement.regions]
         plain = conditional(context.backbone, context.unconditional())
@@ -204,26 +248,31 @@ class StyleID(RegionalMethod):
             changes = {t: self.injection(layers, {}, style.recording(t)) for t in levels.timesteps}
 
             def predict(latents: Tensor, timestep: int) -> Prediction:
-                with changed(unet, changes[timestep]):
+                with changed(network, changes[timestep]):
                     return plain(latents, timestep)
 
             return predict
 
         yield [injected(style) for style in styles]
 
-    def injection(self, layers: Sequence[SelfAttention], content: Recording, style: Recording) -> dict[str, Change]:
+    def injection(self, layers: Sequence[AttentionLayer], content: Recording, style: Recording) -> dict[str, Change]:
         """Attention(temperature Q', K_style, V_style) with Q' = gamma Q_content + (1 - gamma) Q (eqs. 5 to 7); with Q
         itself where no ``content`` is recorded.
         """
         changes: dict[str, Change] = {}
         for layer in layers:
-            blended = partial(_blended, source=content[layer.queries], share=self.gamma) if content else None
-            changes |= layer.with_temperature(self.temperature, blended)
-            changes[layer.keys] = partial(_blended, source=style[layer.keys], share=1.0)
-            changes[layer.values] = partial(_blended, source=style[layer.values], share=1.0)
+            blended = _blend(layer, layer.queries, content, self.gamma) if content else None
+            changes[layer.queries] = layer.changing_image(layer.queries, at_temperature(self.temperature, blended))
+            for module in (layer.keys, layer.values):
+                changes[module] = layer.changing_image(module, _blend(layer, module, style, 1.0))
         return changes
 
 
+def _blend(layer: AttentionLayer, module: str, recording: Recording, share: float) -> Change:
+    """The change of a picture's tokens that takes ``share`` of those in a ``recording``."""
+    return partial(_blended, source=layer.image_part(module, recording[module]), share=share)
+
+
 def _blended(own: Tensor, source: Tensor, share: float) -> Tensor:
-    source = source.to(own).expand(len(own), -1, -1)
+    source = source.to(own).expand(len(own), *source.shape[1:])
     return source if share == 1 else torch.lerp(own, source, share)

@@ -7,6 +7,7 @@ with ``isinstance``, before it runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from velatura.models.noise_schedule import NoiseSchedule
 from velatura.models.recommended import RecommendedSettings
+from velatura.models.unet_call import UNetAdapter
 
 PLACEHOLDER = "*"
 
@@ -151,4 +153,34 @@ class HasUNet(Protocol):
 
     def encoder_maps(self, latents: Tensor) -> tuple[Tensor, ...]:
         """Feature maps (B, C, h, w) of the UNet's encoder for clean latents, from fine to coarse; differentiable."""
+        ...
+
+
+@runtime_checkable
+class HasTransformer(Protocol):
+    """A model whose denoising network is a diffusers transformer with joint attention over text and image tokens."""
+
+    transformer: Any
+    normalised_token_axis: int  # of queries and keys (B, …) behind their normalisation, which parts them into heads
+
+    def image_tokens(self, grid: tuple[int, int]) -> int:
+        """How many image tokens latents of (height, width) cells are."""
+        ...
+
+
+def denoising_network(backbone: Any) -> Any:
+    """The UNet or the transformer of a model that has one, as a module whose parts can be hooked."""
+    return backbone.transformer if isinstance(backbone, HasTransformer) else backbone.unet
+
+
+@runtime_checkable
+class Adaptable(HasUNet, Protocol):
+    """A model whose UNet's calls can be joined by adapters, such as an IP-Adapter, for a while."""
+
+    def joined_by(self, adapters: Sequence[UNetAdapter]) -> AbstractContextManager[None]:
+        """While open, ``adapters`` join the UNet's calls, after those that do already."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While open, no adapters join the UNet's calls."""
         ...

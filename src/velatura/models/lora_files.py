@@ -1,5 +1,7 @@
 """LoRA files of the usual trainers, read as adapters of one layout; and an adapter as a file for diffusers.
 
+A UNet's are read in every layout, a transformer's in diffusers' present one (``transformer.….lora_A.weight``).
+
 The layouts are kohya's (``lora_unet_….lora_down.weight`` with ``.alpha``), diffusers' former attention processors
 (``unet.….processor.to_q_lora.down.weight``; the published DiffStyler trainer's too), diffusers' present one
 (``unet.….lora_A.weight``, alphas in the header) and peft's (``base_model.model.….lora_A.weight``, alphas in the
@@ -26,6 +28,8 @@ from velatura.models.lora import DOWN, UP, of_one_rank
 KOHYA = "lora_unet_"
 KOHYA_ENTRIES = ("lora_down.weight", "lora_up.weight", "alpha")
 PEFT = "base_model.model."
+UNET, TRANSFORMER = NETWORKS = ("unet.", "transformer.")
+TRANSFORMER_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")  # a UNet's modules begin otherwise
 HEADER = "lora_adapter_metadata"  # diffusers' entry in a safetensors header
 # What trainers put beside a UNet's LoRA: text encoders' LoRAs, learned words.
 BESIDE = re.compile(r"^(?:base_model\.model\.)?(?:lora_te|te\d?\.|text_encoder|text_model\.|bundle_emb|emb_params)")
@@ -108,7 +112,13 @@ def _alphas(path: Path, raw: Mapping[str, Tensor]) -> Alphas:
 
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
-    return _alphas_of({key.removeprefix("unet."): value for key, value in header.items() if key.startswith("unet.")})
+    own = {network: _under(network, header) for network in NETWORKS}
+    return _alphas_of(next((entries for entries in own.values() if entries), {}))
+
+
+def _under(network: str, header: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a header that are about a network, without its name."""
+    return {key.removeprefix(network): value for key, value in header.items() if key.startswith(network)}
 
 
 def _alphas_of(config: Mapping[str, Any]) -> Alphas:
@@ -148,9 +158,8 @@ def _adapter(raw: Mapping[str, Tensor], alphas: Alphas, path: Path) -> dict[str,
     found: dict[str, dict[str, Tensor]] = {}
     others = []
     for key, value in raw.items():
-        plain = PROCESSOR.sub(r".\1.lora.", key.removeprefix(PEFT).removeprefix("unet.")).replace(
-            ".to_out.lora.", ".to_out.0.lora."
-        )
+        bare = key.removeprefix(PEFT).removeprefix(UNET).removeprefix(TRANSFORMER)
+        plain = PROCESSOR.sub(r".\1.lora.", bare).replace(".to_out.lora.", ".to_out.0.lora.")
         entry = ENTRY.match(plain)
         if entry is None:
             others.append(key)
@@ -201,4 +210,5 @@ def save_lora(state: Mapping[str, Tensor], path: Path) -> None:
         raise StyleError("This style holds no LoRA: fit one with --method diffstyler.")
     with replacing(path) as unfinished:
         # Of one rank, because earlier diffusers scale mixed ones wrongly where the file has no alphas.
-        save_file({f"unet.{key}": value.contiguous() for key, value in of_one_rank(matrices).items()}, unfinished)
+        network = TRANSFORMER if all(key.startswith(TRANSFORMER_BLOCKS) for key in matrices) else UNET
+        save_file({f"{network}{key}": value.contiguous() for key, value in of_one_rank(matrices).items()}, unfinished)

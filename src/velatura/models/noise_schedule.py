@@ -74,7 +74,8 @@ class Levels:
 class NoiseSchedule:
     """The noise levels a model was trained on, and what its network predicts.
 
-    ``alphas_cumprod`` is abar_t, (T,), float64. ``prediction_type`` is "epsilon", "v_prediction" or "sample".
+    ``alphas_cumprod`` is abar_t, (T,), float64. ``prediction_type`` is "epsilon", "v_prediction", "sample" or
+    "flow" (a flow's velocity eps - x_0).
     ``betas`` holds the schedule as diffusers' schedulers take it (``num_train_timesteps``, ``beta_schedule``, …).
     """
 
@@ -108,7 +109,8 @@ class NoiseSchedule:
     def output_to_noise(self, output: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
         """The noise that a network's ``output`` (B, C, h, w) means at ``timesteps`` (B,).
 
-        v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022). Raises ModelError for an unknown prediction type.
+        v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022); a flow's velocity is eps - x_0 (Liu et al. 2023).
+        Raises ModelError for an unknown prediction type.
         """
         if self.prediction_type == "epsilon":
             return output
@@ -117,6 +119,8 @@ class NoiseSchedule:
             return abar.sqrt() * output + (1 - abar).sqrt() * latents
         if self.prediction_type == "sample":
             return (latents - abar.sqrt() * output) / (1 - abar).sqrt()
+        if self.prediction_type == "flow":
+            return (latents + abar.sqrt() * output) / (abar.sqrt() + (1 - abar).sqrt())
         raise ModelError(f"A model that predicts '{self.prediction_type}' is not supported: use epsilon or v models.")
 
 

@@ -21,7 +21,7 @@ from velatura.diffusion.attention_control import Change, changed
 from velatura.diffusion.guidance import conditional, guided_noise
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.errors import SettingError
-from velatura.methods.base import Method, RunResult, Size, WorkingPicture
+from velatura.methods.base import Method, RunResult, Size, WorkingPicture, require
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import PUBLISHED_RATE, STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import Injection, InjectionSites, Schedule, blended, injection_sites
@@ -37,7 +37,7 @@ from velatura.methods.diffstyler.style import (
 )
 from velatura.methods.fitting import fit_settings
 from velatura.methods.validation import GuidanceScale, Range, Side, Steps
-from velatura.models.backbone import Backbone, Conditioning, PictureWords
+from velatura.models.backbone import Backbone, Conditioning, HasUNet, PictureWords, denoising_network
 from velatura.models.lora import attached, using
 from velatura.models.noise_schedule import Levels, NoiseSchedule, ddim_step
 from velatura.picture import Picture, image_to_pixels, open_picture, plan_size
@@ -154,7 +154,8 @@ def denoise_published(
 
     ``watch`` gets each step's number, from 1, and its tensors by name (x, eps3.base, eps3.loraK, …).
     """
-    unet, sites = backbone.unet, injection_sites(backbone.unet)
+    unet = denoising_network(backbone)
+    sites = injection_sites(unet)
     levels = backbone.schedule.ddim_levels(run.steps)
     x = z(levels.timesteps[-1])
     adapters = {f"lora{index}": adapter_outside(region.adapter, sites) for index, region in enumerate(regions)}
@@ -192,9 +193,11 @@ class UnpastedPlacement(Placement):
 class DiffStylerOriginal(FitSettings, Method):
     """The published program: squashed to a square, inverted over every timestep, hard masks.
 
-    The settings are its own: ``steps`` of DDIM, guided with ``guidance_scale`` away from ``negative_prompt``;
-    ``prompt`` empty is the prompt that each style was fitted under; ``size`` is the square's side in pixels (0: the
-    published 512).
+    ``steps`` is the number of DDIM's steps.
+    ``guidance_scale`` is that of guidance by the prompt.
+    ``negative_prompt`` is what guidance leads away from.
+    ``prompt`` guides the run; empty is the prompt that each style was fitted under.
+    ``size`` is the square's side in pixels (0: the published 512).
     """
 
     as_published: ClassVar[bool] = True
@@ -216,6 +219,7 @@ class DiffStylerOriginal(FitSettings, Method):
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError for a model without UNet or text encoder."""
+        require(backbone, HasUNet, self.name, "UNet")
         check_lora_backbone(backbone, self.name)
 
     def fit(
@@ -227,6 +231,7 @@ class DiffStylerOriginal(FitSettings, Method):
         checkpoint: Path | None = None,
     ) -> Style:
         """Train a LoRA on a style picture, at the published rate; resumed from ``checkpoint``."""
+        self.check_backbone(context.backbone)
         settings = self
         if not isinstance(context.backbone, PictureWords):
             settings = replace(self, fit_prompt=published_text(self.fit_prompt))

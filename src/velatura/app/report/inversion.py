@@ -1,4 +1,4 @@
-"""How well a content's DDIM inversion leads back to it: what a result can keep at the most."""
+"""How well a content's inversion leads back to it: what a result can keep at the most."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 
 from velatura.app.recorded import Recorded
 from velatura.app.studio import Studio
-from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
+from velatura.diffusion.cached_inversion import DDIM, InversionSettings, cached_inversion
+from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import conditional
-from velatura.diffusion.inversion import ddim_denoise
+from velatura.diffusion.samplers import Run, make_sampler
 from velatura.evaluation import psnr
 from velatura.models.noise_schedule import steps_of_strength
 from velatura.picture import Picture, image_to_pixels
@@ -31,8 +32,10 @@ def inversion_score(studio: Studio, recorded: Recorded, content: Picture) -> dic
     width, height = recorded.manifest["working_size"]
     clean = backbone.encode(image_to_pixels(content.image, (width, height)).to(context.device))
     unconditional = backbone.unconditional()
-    inversion = InversionSettings(settings["steps"], run, settings["corrections"])
+    solver = settings.get("inversion", DDIM)
+    inversion = InversionSettings(settings["steps"], run, settings["corrections"], solver)
     noisy = cached_inversion(backbone, clean, unconditional, inversion, context.cache, context.progress)
-    levels = backbone.schedule.ddim_levels(settings["steps"]).up_to(run)
-    again = ddim_denoise(conditional(backbone, unconditional), noisy, levels)
-    return {SCORE: psnr(backbone.decode(again).float().cpu(), backbone.decode(clean).float().cpu())} if run else {}
+    back = make_sampler(solver, backbone.schedule, Run(settings["steps"], run))
+    again = denoise(conditional(backbone, unconditional), noisy, back)
+    pictures = [backbone.decode(latents).float().clamp(-1, 1).cpu() for latents in (again, clean)]
+    return {SCORE: psnr(*pictures)} if run else {}

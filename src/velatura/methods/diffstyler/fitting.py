@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import invert
 from velatura.diffusion.latents import channel_moments
-from velatura.methods.base import recommended
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.diffstyler.style import MOMENT_ABARS, MOMENTS, LoraBackbone, encode_style_prompt
@@ -25,9 +24,10 @@ from velatura.methods.fitting import (
     masked_pixels,
     style_weights,
 )
+from velatura.methods.recommendations import recommended
 from velatura.methods.resumable_fit import Curve, FitCheckpoint, resumable_fit
 from velatura.methods.validation import Range, Seed, Side, check_settings
-from velatura.models.backbone import Conditioning, PictureWords
+from velatura.models.backbone import Conditioning, PictureWords, denoising_network
 from velatura.models.lora import attached, fresh_adapter, using
 from velatura.models.noise_schedule import NoiseSchedule, add_noise_each
 from velatura.picture import Picture, image_to_pixels, plan_size
@@ -47,10 +47,13 @@ class FitSettings:
 
     ``fit_prompt`` says what the style picture is, "<sss>" standing for its style: subject words keep its content out
     of the style. Where the model has a word for any picture, "<sss>" is that word, and the LoRA need only learn what
-    it leaves out; elsewhere it is plain text, as published. ``rank`` is the LoRA's, ``fit_rate`` AdamW's constant
-    learning rate (0: what the model's folder recommends, or the paper's 2e-4), ``fit_size`` the short side in pixels
-    (0: the model's native size, at least 256). ``fit_steps`` steps of ``fit_batch`` noised copies are taken, with the
-    noise of ``fit_seed``. The loss is kept as a mean over every ``fit_every`` steps.
+    it leaves out; elsewhere it is plain text, as published. ``rank`` is the LoRA's.
+    ``fit_rate`` is AdamW's constant learning rate (0: what the model's folder recommends, or the paper's 2e-4).
+    ``fit_size`` is the short side in pixels (0: the model's native size, at least 256).
+    ``fit_steps`` is how many steps are taken.
+    ``fit_batch`` is how many noised copies a step has.
+    ``fit_seed`` is that of their noise.
+    ``fit_every`` is over how many steps the loss is kept as a mean.
     Raises SettingError for values out of range.
     """
 
@@ -133,23 +136,23 @@ def _fitted_adapter(
     settings: FitSettings, targets: Sequence[FitTarget], checkpoint: FitCheckpoint, context: RunContext[LoraBackbone]
 ) -> tuple[dict[str, Tensor], Curve]:
     """The adapter after all steps, and its mean loss over every ``fit_every`` of them."""
-    unet = context.backbone.unet
+    network = denoising_network(context.backbone)
     generator = torch.Generator().manual_seed(settings.fit_seed)
-    fresh = fresh_adapter(unet, settings.rank, generator)
-    with attached(unet, {"style": fresh}), using(unet, "style"):
+    fresh = fresh_adapter(network, settings.rank, generator)
+    with attached(network, {"style": fresh}), using(network, "style"):
         fit = LoraFit(settings, targets, context.backbone, generator)
         curve = resumable_fit(fit, settings.fit_steps, settings.fit_every, checkpoint, context.progress)
         return fit.adapter(), curve
 
 
 class LoraFit:
-    """The fit of the adapter attached to the UNet as "style", by AdamW on the noise loss; targets take turns."""
+    """The fit of the adapter attached to the network as "style", by AdamW on the noise loss; targets take turns."""
 
     def __init__(
         self, settings: FitSettings, targets: Sequence[FitTarget], backbone: LoraBackbone, generator: torch.Generator
     ) -> None:
         self.settings, self.targets, self.backbone, self.generator = settings, targets, backbone, generator
-        named = backbone.unet.named_parameters()
+        named = denoising_network(backbone).named_parameters()
         self.parameters = {key.replace(".style.", "."): value for key, value in named if ".style." in key}
         for value in self.parameters.values():
             value.requires_grad_()
@@ -225,11 +228,14 @@ class LoraFit:
 
 def prediction_weight(schedule: NoiseSchedule, timesteps: Tensor) -> Tensor:
     """The factors (B,) that turn the squared error of the noise into that of what the network predicts: 1, or 1 / abar
-    for v.
+    for v, or (sqrt(abar) + sqrt(1 - abar))^2 / abar for a flow's velocity.
     """
-    if schedule.prediction_type != "v_prediction":
-        return torch.ones(len(timesteps), device=timesteps.device)
-    return (1 / schedule.alphas_cumprod[timesteps.cpu()]).float().to(timesteps.device)
+    abars = schedule.alphas_cumprod[timesteps.cpu()]
+    factors = {
+        "v_prediction": 1 / abars,
+        "flow": (abars.sqrt() + (1 - abars).sqrt()).square() / abars,
+    }
+    return factors.get(schedule.prediction_type, torch.ones_like(abars)).float().to(timesteps.device)
 
 
 def _mean_moments(targets: Sequence[FitTarget], context: RunContext[LoraBackbone]) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """DiffStyler's injection: features and self-attention of the content's own passes in those of the styles (spec
-diffstyler, section 4; Tumanyan et al. 2023).
+diffstyler, section 4; Tumanyan et al. 2023). In a transformer it is the queries and keys of the image tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,16 +12,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from velatura.diffusion.attention_control import Change, Recording, decoder_self_attentions
+from velatura.diffusion.attention_control import AttentionLayer, Change, Recording, decoder_self_attentions
+from velatura.diffusion.joint_attention import later_attentions
+from velatura.models.backbone import Backbone, HasTransformer, denoising_network
 from velatura.span import progress_of
 
 
 @dataclass(frozen=True)
 class InjectionSites:
-    """Where to inject: the name of the feature module, and those of the query and key projections."""
+    """Where to inject: the name of the feature module (None: there is none), and those of the modules of queries and
+    keys, each with its attention.
+    """
 
-    feature: str
-    attention: tuple[str, ...]
+    feature: str | None
+    attention: Mapping[str, AttentionLayer]
+
+    @staticmethod
+    def of(backbone: Backbone, grid: tuple[int, int]) -> InjectionSites:
+        """The sites in a model's network, for latents of (height, width) cells; a transformer has no feature module,
+        and the attentions of its later blocks.
+        """
+        if isinstance(backbone, HasTransformer):
+            return InjectionSites(None, _queries_and_keys(later_attentions(backbone, grid)))
+        return injection_sites(denoising_network(backbone))
+
+
+def _queries_and_keys(attentions: Sequence[AttentionLayer]) -> dict[str, AttentionLayer]:
+    return {module: attention for attention in attentions for module in (attention.queries, attention.keys)}
 
 
 def injection_sites(unet: Any) -> InjectionSites:
@@ -36,8 +53,7 @@ def injection_sites(unet: Any) -> InjectionSites:
         for attention in level
         if not attention.name.startswith(f"up_blocks.{first}.attentions.0.")
     ]
-    projections = tuple(name for attention in attentions for name in (attention.queries, attention.keys))
-    return InjectionSites(f"up_blocks.{first}.resnets.1.conv2", projections)
+    return InjectionSites(f"up_blocks.{first}.resnets.1.conv2", _queries_and_keys(attentions))
 
 
 def blended(output: Tensor, source: Tensor, share: float) -> Tensor:
@@ -54,12 +70,21 @@ class Injection:
 
     def shares(self, sites: InjectionSites) -> dict[str, float]:
         """The source's share (over 0, up to 1) in the output of each module that it goes into."""
-        shares = {sites.feature: float(self.feature), **dict.fromkeys(sites.attention, self.attention)}
+        shares = {} if sites.feature is None else {sites.feature: float(self.feature)}
+        shares |= dict.fromkeys(sites.attention, self.attention)
         return {name: share for name, share in shares.items() if share > 0}
 
     def changes(self, sites: InjectionSites, source: Recording) -> dict[str, Change]:
-        """The changes that blend the recorded source into every row of a pass."""
-        return {name: partial(blended, source=source[name], share=share) for name, share in self.shares(sites).items()}
+        """The changes that blend the recorded source into every row of a pass; in attentions, the picture's tokens."""
+        changes: dict[str, Change] = {}
+        for name, share in self.shares(sites).items():
+            layer, recorded = sites.attention.get(name), source[name]
+            if layer is None:
+                changes[name] = partial(blended, source=recorded, share=share)
+            else:
+                image = partial(blended, source=layer.image_part(name, recorded), share=share)
+                changes[name] = layer.changing_image(name, image)
+        return changes
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from velatura.diffusion.attention_control import changed
 from velatura.diffusion.denoising import denoise
-from velatura.diffusion.guidance import classifier_free, conditional
+from velatura.diffusion.guidance import classifier_free, conditional, without_adapters
 from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.inversion import Predict, Trajectory, invert
 from velatura.diffusion.latents import held, mixed_noise, with_moments
@@ -24,13 +24,13 @@ from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import STYLE_METHOD, FitSettings, fit_lora
-from velatura.methods.diffstyler.injection import injection_sites
+from velatura.methods.diffstyler.injection import InjectionSites
 from velatura.methods.diffstyler.settings import DiffStylerSettings
 from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lora_backbone, check_loras, lora_backbone
 from velatura.methods.fitting import fit_settings
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.methods.region_tones import unclipped
-from velatura.models.backbone import Backbone, Prediction
+from velatura.models.backbone import Backbone, Prediction, denoising_network
 from velatura.models.lora import attached, using
 from velatura.models.noise_schedule import Levels, steps_of_strength
 from velatura.picture import Picture, image_to_pixels
@@ -54,7 +54,7 @@ class DiffStyler(DiffStylerSettings):
         return fit_settings(self, FitSettings)
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Raise ModelError for a model without UNet or text encoder."""
+        """Raise ModelError for a model without UNet or transformer, or without text encoder."""
         check_lora_backbone(backbone, self.name)
 
     def fit(
@@ -136,7 +136,8 @@ class DiffStyler(DiffStylerSettings):
         """The inversion of pixels (1, 3, H, W) under the empty prompt, with the features that will be injected
         (section 3).
         """
-        backbone, sites = context.backbone, injection_sites(context.backbone.unet)
+        backbone = context.backbone
+        sites = InjectionSites.of(backbone, (pixels.shape[2] // backbone.factor, pixels.shape[3] // backbone.factor))
         injections = self.schedule.over(levels.timesteps[::-1], len(backbone.schedule))
         modules = {timestep: tuple(injection.shares(sites)) for timestep, injection in injections.items()}
         inversion = SourceInversion(backbone, context.unconditional(), levels, self.corrections, modules)
@@ -166,7 +167,7 @@ class DiffStyler(DiffStylerSettings):
 
         def invert_style() -> Tensor:
             latents = backbone.encode(image_to_pixels(covering(picture, (width, height))))
-            predict = conditional(backbone, context.unconditional())
+            predict = without_adapters(backbone, context.unconditional())
             return invert(predict, latents, levels, self.corrections, context.progress).noisiest
 
         key = ("style start", style.identity, (width, height), levels, self.corrections)
@@ -186,25 +187,27 @@ class DiffStyler(DiffStylerSettings):
 
         sampler = make_sampler("ddim", backbone.schedule, Run(self.steps, len(timesteps)))
         predict = self.regional_noise(styles, regions, source, context)
-        with attached(backbone.unet, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
+        network = denoising_network(backbone)
+        with attached(network, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
             return denoise(predict, x, sampler, after_step=paste, progress=context.progress)
 
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
         """The prediction under each region's LoRA and prompt, without injection: the composition holds the content."""
         backbone, regions = context.backbone, content.placement.regions
+        network = denoising_network(backbone)
         styles = [LoraStyle.of(region.style) for region in regions]
 
         def under_lora(index: int, style: LoraStyle) -> Predict:
             predict = conditional(backbone, style.conditioning(self.prompt, backbone))
 
             def predict_under_lora(latents: Tensor, timestep: int) -> Prediction:
-                with using(backbone.unet, f"region{index}"):
+                with using(network, f"region{index}"):
                     return predict(latents, timestep)
 
             return predict_under_lora
 
-        with attached(backbone.unet, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
+        with attached(network, {f"region{index}": style.adapter for index, style in enumerate(styles)}):
             yield [under_lora(index, style) for index, style in enumerate(styles)]
 
     def regional_noise(
@@ -218,7 +221,8 @@ class DiffStyler(DiffStylerSettings):
         over (or not yet begun) the base model's under the empty prompt; the source is injected in each. The ``regions``
         by timestep.
         """
-        backbone, sites = context.backbone, injection_sites(context.backbone.unet)
+        backbone, grid = context.backbone, next(iter(regions.values())).shares.shape[2:]
+        network, sites = denoising_network(backbone), InjectionSites.of(backbone, (grid[0], grid[1]))
         injections = self.schedule.over(tuple(regions), len(backbone.schedule))
         base = conditional(backbone, context.unconditional())
         negative = backbone.encode_prompt([self.negative_prompt])
@@ -232,11 +236,11 @@ class DiffStyler(DiffStylerSettings):
             changes = injections[timestep].changes(sites, source.recording(timestep))
 
             def noise_of(region: int) -> Tensor:
-                with using(backbone.unet, f"region{region}"), changed(backbone.unet, changes):
+                with using(network, f"region{region}"), changed(network, changes):
                     return predicts[region](latents, timestep).noise
 
             def base_noise() -> Tensor:
-                with changed(backbone.unet, changes):
+                with changed(network, changes):
                     return base(latents, timestep).noise
 
             return Prediction(regions[timestep].compose(latents, noise_of, base_noise))

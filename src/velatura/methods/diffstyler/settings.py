@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
-from velatura.methods.base import with_recommended
 from velatura.methods.diffstyler.fitting import FitSettings
 from velatura.methods.diffstyler.injection import Schedule
+from velatura.methods.recommendations import with_recommended
 from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone
@@ -31,20 +31,24 @@ class DiffStylerSettings(FitSettings, RegionalMethod):
 
     ``steps`` is the number of sampling steps (the paper's is 50: with an inversion that leads back, more than 20
     changed nothing).
-    ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again. ``prompt`` (empty: the one that
-    the style was fitted under) and ``negative_prompt`` guide with ``guidance_scale`` (0: what the model's folder
-    recommends, or the paper's 10.5). ``guidance_scaling`` changes guidance over 1: "plain", or as
-    "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is what the model's folder recommends, or plain. The source's
-    features go in for the first ``feature_share`` of the steps, its self-attention for the first
-    ``attention_share`` (the paper's is 0.5), wholly (``fusion`` "full") or with r = min(1, 2t/T) ("adaptive").
-    ``corrections`` are fixed-point iterations of each inversion step. ``source`` "recorded" keeps while inverting what
-    is injected later; "walked" takes a pass a step for it, which also measures how well the inversion leads back.
+    ``strength`` (0..1) is the share of ``steps`` that is inverted and denoised again.
+    ``prompt`` guides the run (empty: the one that the style was fitted under).
+    ``negative_prompt`` is what guidance leads away from.
+    ``guidance_scale`` is that of guidance by the prompt (0: what the model's folder recommends, or the paper's 10.5).
+    ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is
+    what the model's folder recommends, or plain.
+    ``feature_share`` is for which share of the steps, the first, the source's features go in.
+    ``attention_share`` is that for its self-attention (the paper's is 0.5).
+    ``fusion`` says how they go in: wholly ("full") or with r = min(1, 2t/T) ("adaptive").
+    ``corrections`` are fixed-point iterations of each inversion step.
+    ``source`` "recorded" keeps while inverting what is injected later; "walked" takes a pass a step for it, which
+    also measures how well the inversion leads back.
     ``feather`` softens masks over so many pixels. ``palette`` (0..1) is how far the content's colours are moved to
     each style's before all else, and the result's once
     more (less below strength 0.5). ``hold`` (0..1) is how much of the coarse forms and tones, those over some 20 pixels
     of the working size, is the recoloured content's after each step.
     ``start_adain`` (0..1) brings the start latent's channel statistics towards those of the style picture's own
-    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing);
+    inversion, which the fit kept (a LoRA from elsewhere has none, and changes nothing).
     ``start_mix`` (0..1) mixes that inversion itself in, within the region. ``size`` is the working length
     of the short side in pixels (0: the model's native size).
     Raises SettingError for values out of range and unknown names.
@@ -71,6 +75,11 @@ class DiffStylerSettings(FitSettings, RegionalMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         GuidanceScaling.parse(self.guidance_scaling)
+
+    @property
+    def inverts(self) -> bool:
+        """Always: the photo is inverted, and its features held on the way back."""
+        return True
 
     @property
     def schedule(self) -> Schedule:

@@ -10,11 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.diffusion.source_features import UNetBackbone
 from velatura.errors import StyleError
 from velatura.methods.base import require
 from velatura.methods.context import RunContext
-from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, HasUNet, TextConditioned
+from velatura.models.backbone import (
+    PLACEHOLDER,
+    Backbone,
+    Conditioning,
+    HasTransformer,
+    HasUNet,
+    TextConditioned,
+    denoising_network,
+)
 from velatura.models.lora import check_adapter, weight_shapes
 from velatura.regions import Region
 from velatura.style import Style
@@ -24,13 +31,14 @@ STYLE_WORD = "<sss>"  # stands for the style in prompts
 MOMENTS, MOMENT_ABARS = "start.moments", "start.abars"
 
 
-class LoraBackbone(UNetBackbone, TextConditioned, Protocol):
-    """A model with a diffusers UNet, which LoRA adapters can be put on, that takes a prompt."""
+class LoraBackbone(Backbone, TextConditioned, Protocol):
+    """A model with a diffusers UNet or transformer, which LoRA adapters can be put on, that takes a prompt."""
 
 
 def check_lora_backbone(backbone: Backbone, method: str) -> None:
     """Raise ModelError unless the model is a ``LoraBackbone``."""
-    require(backbone, HasUNet, method, "UNet")
+    if not isinstance(backbone, HasTransformer):
+        require(backbone, HasUNet, method, "UNet or transformer")
     require(backbone, TextConditioned, method, "text encoder")
 
 
@@ -41,9 +49,9 @@ def lora_backbone(context: RunContext[Backbone], method: str) -> RunContext[Lora
 
 
 def check_loras(regions: Sequence[Region], backbone: Backbone) -> None:
-    """Raise StyleError, naming the style, for a region whose LoRA does not fit the model's UNet."""
-    if isinstance(backbone, HasUNet):
-        shapes = weight_shapes(backbone.unet)
+    """Raise StyleError, naming the style, for a region whose LoRA does not fit the model's network."""
+    if isinstance(backbone, HasUNet | HasTransformer):
+        shapes = weight_shapes(denoising_network(backbone))
         for region in regions:
             check_adapter(LoraStyle.of(region.style).adapter, shapes, region.style.name, f"the model {backbone.name}")
 

@@ -16,14 +16,16 @@ from velatura.errors import ModelError
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.adm.checkpoint import SHAPE_FILE, load_adm
 from velatura.models.backbone import Backbone
-from velatura.models.flow import FlowBackbone
+from velatura.models.flux import FluxBackbone
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.latent import LatentBackbone
+from velatura.models.sd3 import SD3Backbone
 
 
 @dataclass(frozen=True)
 class PipelineKind:
-    """A kind of diffusers pipeline: the ``parts`` that it must have, each with its class or, for any class, None.
+    """A kind of diffusers pipeline: the ``parts`` that it must have, each with its class or, for any class, None; the
+    first is the denoising network.
 
     ``backbone`` is called with (pipeline, name, device, dtype, recommended_settings=…).
     """
@@ -51,9 +53,12 @@ def _load_adm(folder: Path, name: str, device: torch.device, dtype: torch.dtype)
 FOLDERS: Mapping[str, Callable[[Path, str, torch.device, torch.dtype], Backbone]] = {SHAPE_FILE: _load_adm}
 
 TEXT_TO_IMAGE: Mapping[str, str | None] = {"vae": None, "text_encoder": None, "tokenizer": None}
+FAMILIES = "Stable Diffusion's family (1.x, 2.x, XL, 3, 3.5) and FLUX.1"
+SECOND_ENCODER: Mapping[str, str | None] = {"text_encoder_2": None, "tokenizer_2": None}
 # The first that has all its parts is taken.
 PIPELINES: tuple[PipelineKind, ...] = (
-    PipelineKind(FlowBackbone, {"transformer": "SD3Transformer2DModel", **TEXT_TO_IMAGE}),
+    PipelineKind(SD3Backbone, {"transformer": "SD3Transformer2DModel", **TEXT_TO_IMAGE, **SECOND_ENCODER}),
+    PipelineKind(FluxBackbone, {"transformer": "FluxTransformer2DModel", **TEXT_TO_IMAGE, **SECOND_ENCODER}),
     PipelineKind(HouseBackbone, {"unet": None, **TEXT_TO_IMAGE, "image_encoder": "HouseImageEncoder"}),
     PipelineKind(LatentBackbone, {"unet": None, **TEXT_TO_IMAGE}),
 )
@@ -69,5 +74,6 @@ def backbone_class(pipeline: Any, model: str) -> Callable[..., Backbone]:
     for kind in PIPELINES:
         if not kind.missing(pipeline):
             return kind.backbone
-    missing = " and no ".join(PIPELINES[-1].missing(pipeline))
-    raise ModelError(f"The model {model} has no {missing}: only Stable Diffusion's family works.")
+    own = [kind for kind in PIPELINES if next(iter(kind.parts)) not in kind.missing(pipeline)]
+    missing = " and no ".join((own or PIPELINES)[-1].missing(pipeline))
+    raise ModelError(f"The model {model} has no {missing}: only {FAMILIES} work, with all their parts.")

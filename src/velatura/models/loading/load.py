@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from velatura.errors import ModelError
+from velatura.models.adapters.ip_adapter import is_loaded
 from velatura.models.backbone import Backbone
 from velatura.models.features.bundled_weights import WEIGHTS_FOLDER
 from velatura.models.loading.catalogue import GONE, KNOWN, KnownModel, short_names
@@ -54,9 +55,15 @@ def backbone_of_pipeline(pipeline: Any) -> Backbone:
     """A diffusers pipeline that is loaded already, as a backbone on its own device and in its own number format.
 
     Its networks are frozen, its VAE goes to float32, and a folder's recommended settings count. Networks that are
-    offloaded compute where their hooks bring them. Raises ModelError for a pipeline of another family.
+    offloaded compute where their hooks bring them. Raises ModelError for a pipeline of another family, and for one with
+    an IP-Adapter.
     """
     name = str(getattr(pipeline, "name_or_path", "") or type(pipeline).__name__)
+    if getattr(pipeline, "unet", None) is not None and is_loaded(pipeline.unet):
+        raise ModelError(
+            "An IP-Adapter is loaded on this pipeline: call unload_ip_adapter() and name its file with ip_adapter, or "
+            "load a pipeline of velatura.pipelines."
+        )
     backbone = backbone_class(pipeline, name)
     if pipeline.vae.dtype != torch.float32:
         pipeline.vae.to(torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ class _Inert:
         pass
 
 
+# Keys of transformers in their original single-file layouts, after an optional prefix "model.diffusion_model.".
+TRANSFORMER_KEYS: Mapping[str, str] = {
+    "joint_blocks.0.x_block.attn.qkv.weight": "Stable Diffusion 3",
+    "double_blocks.0.img_attn.qkv.weight": "FLUX",
+}
+
 # Classes found in published .ckpt files next to the tensors; none of them is needed.
 _HARMLESS = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
@@ -32,8 +39,21 @@ _HARMLESS = (
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .ckpt/.pt file by their original keys, on the CPU.
 
-    A pickle may hold tensors and plain containers only: anything else is refused, never executed.
     Raises ModelError for a file that is damaged, hostile or holds no tensors.
+    """
+    loaded = read_weights(path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    tensors = {key: value for key, value in (state or {}).items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ModelError(f"{path} holds no model weights: give a Stable Diffusion checkpoint.")
+    return tensors
+
+
+def read_weights(path: Path) -> Any:
+    """What a .safetensors or a PyTorch file holds, on the CPU.
+
+    A pickle may hold tensors and plain containers only: anything else is refused, never executed.
+    Raises ModelError for a file that is damaged or hostile.
     """
     try:
         if path.suffix == ".safetensors":
@@ -42,7 +62,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         check_archive(path)
         with torch.serialization.safe_globals([(_Inert, name) for name in _HARMLESS]):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except ModelError:
         raise
     except Exception as error:
@@ -50,11 +70,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             reason = "it holds more than tensors, which could run code"
         raise ModelError(f"{path} cannot be loaded: {reason}. Use a .safetensors version of it.") from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    tensors = {key: value for key, value in (state or {}).items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ModelError(f"{path} holds no model weights: give a Stable Diffusion checkpoint.")
-    return tensors
 
 
 def _configuration(path: Path) -> Path | None:
@@ -79,6 +94,7 @@ def load_single_file(path: Path, dtype: torch.dtype) -> Any:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     state = read_state_dict(path)
+    _check_no_transformer(state, path)
     two_encoders = any(key.startswith("conditioner.embedders.1.") for key in state)
     pipeline_class = StableDiffusionXLPipeline if two_encoders else StableDiffusionPipeline
     options: dict[str, Any] = {} if two_encoders else {"safety_checker": None, "requires_safety_checker": False}
@@ -89,6 +105,16 @@ def load_single_file(path: Path, dtype: torch.dtype) -> Any:
             f"{path} needs configurations that are not here ({type(error).__name__}): connect to the hub once, or "
             f"put its original .yaml and a folder 'clip' with text configuration and tokenizer beside it."
         ) from None
+
+
+def _check_no_transformer(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError for the file of a transformer, which has text encoders and tokenizers beside it elsewhere."""
+    for key, family in TRANSFORMER_KEYS.items():
+        if key in state or f"model.diffusion_model.{key}" in state:
+            raise ModelError(
+                f"{path} is a {family} transformer in one file, which cannot be loaded: give a folder or hub id in "
+                "diffusers' layout."
+            )
 
 
 def _from_parts(state: dict[str, Tensor], yaml: Path, clip: Path, dtype: torch.dtype) -> Any:

@@ -47,10 +47,15 @@ PatchArea = Annotated[float, Range(0, 1, open=True)]
 class ZeConOriginal(Method):
     """ZeCon's program on an ADM.
 
-    The last ``strength`` (0..1) of ``steps`` are run. ``start`` is the content noised by its own DDIM inversion
-    ("inversion") or by drawn noise ("noise"). ``sampler`` is "ddpm", with the learned variance, or "ddim", with ``eta``
-    in 0..1. ``weights`` are those of its losses, by default its README's. Its CLIP losses look at ``views`` copies;
-    a patch is between ``patch_area_min`` and ``patch_area_max`` (above 0, up to 1) of the picture.
+    ``steps`` is the number of levels of the respaced schedule.
+    ``strength`` (0..1) is the share of them that is run, the last ones.
+    ``start`` is the content noised by its own DDIM inversion ("inversion") or by drawn noise ("noise").
+    ``sampler`` is "ddpm", with the learned variance, or "ddim".
+    ``eta`` (0..1) is how much fresh noise the sampler "ddim" mixes in.
+    ``weights`` are those of its losses, by default its README's.
+    ``views`` is how many copies its CLIP losses look at.
+    ``patch_area_min`` (above 0, up to 1) is the least share of the picture that a patch is.
+    ``patch_area_max`` (above 0, up to 1) is the largest.
     """
 
     as_published: ClassVar[bool] = True

@@ -1,0 +1,13 @@
+"""Loss-guided diffusion as a custom pipeline of diffusers, on FLUX.1."""
+
+from __future__ import annotations
+
+from diffusers import FluxPipeline
+
+from velatura.pipelines.stylizing import Stylizing
+
+
+class GuidedFluxPipeline(Stylizing, FluxPipeline):  # type: ignore[misc]
+    """Loss-guided diffusion under diffusers' argument names; see ``Stylizing``."""
+
+    method_name = "guided"
