@@ -20,12 +20,13 @@ from velatura.cache import Cache
 from velatura.diffusion.attention_control import changed, recorded
 from velatura.diffusion.latents import channel_moments, held, mixed_noise, with_moments
 from velatura.errors import ModelError, SettingError, StyleError
-from velatura.methods.base import Method, Stylization, WorkingPicture, recommended
+from velatura.methods.base import Method, Stylization, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler import DiffStyler
 from velatura.methods.diffstyler.fitting import inversion_moments
 from velatura.methods.diffstyler.injection import Injection, Schedule, injection_sites
 from velatura.methods.diffstyler.style import LoraStyle
+from velatura.methods.recommendations import recommended
 from velatura.methods.region_tones import unclipped
 from velatura.models.backbone import Conditioning, Prediction
 from velatura.models.latent import LatentBackbone

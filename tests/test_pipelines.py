@@ -24,8 +24,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.conftest import smooth_image
-from tests.test_flow import save_tiny_pipeline
 from tests.test_sdxl import sdxl  # noqa: F401 (a fixture)
+from tests.tiny_flow import save_tiny_flux, save_tiny_sd3
 from velatura import Studio
 from velatura.errors import SettingError, StoppedError, VelaturaError
 from velatura.models.house.vocabulary import build_tokenizer
@@ -191,12 +191,6 @@ def test_diffstyler_refuses_lora_beside_its_own(model: str) -> None:
         pipeline(image=IMAGE, style=STYLE, **QUICK)
 
 
-def test_an_ip_adapter_is_refused(guided: Any) -> None:
-    guided.unet.config.encoder_hid_dim_type = "ip_image_proj"  # as load_ip_adapter leaves it
-    with pytest.raises(SettingError, match="An IP-Adapter is not supported yet"):
-        guided(image=IMAGE, style=STYLE, **QUICK)
-
-
 def test_a_pipeline_is_saved_and_made_of_the_parts_of_another(guided: Any, tmp_path: Path) -> None:
     guided.save_pretrained(tmp_path / "saved")
     plain = guided(image=IMAGE, style=STYLE, generator=seeded(), **QUICK)
@@ -280,10 +274,17 @@ def test_stable_diffusion_xl(sdxl: LatentBackbone, name: str) -> None:  # noqa: 
 
 
 def test_stable_diffusion_3(tmp_path: Path) -> None:
-    save_tiny_pipeline(tmp_path / "sd3", None)
+    save_tiny_sd3(tmp_path / "sd3")
     pipeline = load(tmp_path / "sd3", "guided_sd3", text_encoder_3=None, tokenizer_3=None)
     made = pipeline(image=IMAGE, style=STYLE, generator=seeded(), **QUICK)
     assert made.images[0].size == IMAGE.size
+
+
+def test_flux(tmp_path: Path) -> None:
+    save_tiny_flux(tmp_path / "flux")
+    pipeline = load(tmp_path / "flux", "guided_flux")
+    made = pipeline(image=IMAGE, style=STYLE, generator=seeded(), **QUICK)
+    assert made.images[0].size == IMAGE.size and made.manifests[0]["settings"]["sampler"] == "ddim"
 
 
 def test_every_file_holds_one_pipeline() -> None:

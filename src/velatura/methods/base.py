@@ -7,8 +7,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -16,26 +15,27 @@ from PIL import Image
 from torch import Tensor
 
 from velatura.errors import ModelError, SettingError
+from velatura.methods.adapters.control import WHOLE, Part
+from velatura.methods.adapters.controlling import controlled
+from velatura.methods.adapters.joining import joined
+from velatura.methods.adapters.settings import AdapterSettings
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.memory import check_memory
-from velatura.methods.provenance import computed_on
+from velatura.methods.provenance import computed_on, versions
 from velatura.methods.shared_settings import SharedSettings
 from velatura.methods.tiling.repainting import check_paints_tiles, picture_of
 from velatura.methods.validation import check_settings
 from velatura.models.backbone import Backbone
-from velatura.models.recommended import RecommendedSettings
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size, save_picture
 from velatura.picture.writing import free_path
 from velatura.regions import Placement, Region
 from velatura.style import Style
-from velatura.version import __version__
 
 log = logging.getLogger("velatura")
 
 Size = tuple[int, int]
-Setting = TypeVar("Setting", bound=float | str)
 M = TypeVar("M", bound="Method")
 
 # Settings of methods that drive a result to infinity where they are too large, in the order to try lower values.
@@ -74,11 +74,14 @@ class Stylization:
 
 @dataclass(frozen=True, eq=False)
 class WorkingPicture:
-    """A content as a method works on it: at the working size (width, height), with the regions placed in it."""
+    """A content as a method works on it: at the working size (width, height), with the regions placed in it; ``part``
+    is what it shows of the whole.
+    """
 
     picture: Picture
     size: Size
     placement: Placement
+    part: Part = WHOLE
 
     def pixels(self) -> Tensor:
         """(1, 3, H, W) in [-1, 1] at the working size."""
@@ -96,14 +99,14 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Method(SharedSettings, ABC):
+class Method(AdapterSettings, SharedSettings, ABC):
     """Settings of one method; frozen. What a method can do it declares in its class variables.
 
     ``style_method`` names the method whose fitted styles it takes. ``regions`` says whether it takes regions,
     ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``needs_picture_words`` whether
-    it needs a model that reads pictures as words, ``batch`` how many contents of one size share its passes,
-    ``bytes_per_pixel`` about what memory a run takes on the house model for each pixel, ``layout`` where the command
-    line puts results ("flat" or "paper"), ``presets`` are named settings.
+    it needs a model that reads pictures as words, ``needs_fast_adapter`` whether one with a fast adapter, ``batch`` how
+    many contents of one size share its passes, ``bytes_per_pixel`` about what memory a run takes on the house model for
+    each pixel, ``layout`` where the command line puts results ("flat" or "paper"), ``presets`` are named settings.
     """
 
     name: ClassVar[str]
@@ -112,6 +115,7 @@ class Method(SharedSettings, ABC):
     text_styles: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     needs_picture_words: ClassVar[bool] = False
+    needs_fast_adapter: ClassVar[bool] = False
     batch: ClassVar[int] = 1
     bytes_per_pixel: ClassVar[int] = 300  # of a run's peak on house, at 768 px in fp32: 260 to 310 were measured
     layout: ClassVar[str] = "flat"
@@ -151,8 +155,13 @@ class Method(SharedSettings, ABC):
         """Stylise contents of one working size; their placements hold the styles."""
 
     def _runs(self, contents: Sequence[WorkingPicture], context: RunContext[Any]) -> list[RunResult]:
-        """``_run``, or however else a method works on the parts of contents."""
-        return self._run(contents, context)
+        """``_controlled_run``, or however else a method works on the parts of contents."""
+        return self._controlled_run(contents, context)
+
+    def _controlled_run(self, contents: Sequence[WorkingPicture], context: RunContext[Any]) -> list[RunResult]:
+        """``_run``, held to the contents' forms by the ControlNet that the settings name, if any."""
+        with controlled(self, contents, context) as inner:
+            return self._run(contents, inner)
 
     def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
         """One style from several with weights. Raises SettingError where the method cannot mix, and for bad weights."""
@@ -181,20 +190,30 @@ class Method(SharedSettings, ABC):
         method or model, SettingError for regions where the method takes none, for a size that needs more memory than is
         free and for a result that is not finite, ModelError for an unsuitable model.
         """
-        method = self.resolved(context.backbone).in_asked_colours()
+        resolved = self.resolved(context.backbone)
+        names = [setting.name for setting in fields(self)]
+        advised = {"recommended": [name for name in names if getattr(self, name) != getattr(resolved, name)]}
+        method = resolved.in_asked_colours()
         method.check_backbone(context.backbone)
         method._check_regions(regions, context.backbone)
         method.check_shared(method.name, regions)
         check_paints_tiles(method)
+        with joined(method, len(contents), regions, context) as adapters:
+            made = method._stylizations(contents, regions, context)
+        return [replace(each, manifest={**each.manifest, **advised, **adapters}) for each in made]
+
+    def _stylizations(
+        self, contents: Sequence[Picture], regions: Sequence[Region], context: RunContext[Backbone]
+    ) -> list[Stylization]:
         results: dict[int, Stylization] = {}
-        for size, indices in method._batches(contents, context.backbone):
+        for size, indices in self._batches(contents, context.backbone):
             check_memory(size, len(indices) * self.bytes_per_pixel, context.backbone)
-            working = [WorkingPicture(contents[i], size, method.place(regions, contents[i])) for i in indices]
+            working = [WorkingPicture(contents[i], size, self.place(regions, contents[i])) for i in indices]
             cost = Cost(context.backbone)
-            runs = method._runs(working, context)
+            runs = self._runs(working, context)
             shares = {"unet_evaluations": cost.evaluations / len(working), "seconds": cost.seconds / len(working)}
             for index, content, run in zip(indices, working, runs, strict=True):
-                made = method._stylization(content, run, shares, context)
+                made = self._stylization(content, run, shares, context)
                 place = {"batch": [indices.index(index), len(indices)]}  # the last bits depend on who shares a pass
                 results[index] = replace(made, manifest={**made.manifest, **place})
         return [results[index] for index in range(len(contents))]
@@ -268,19 +287,6 @@ class Method(SharedSettings, ABC):
         }
 
 
-def recommended(asked: Setting, name: str, published: Setting, settings: RecommendedSettings) -> Setting:
-    """``asked``; where that is 0 or empty, what the model recommends for ``name``, or the ``published`` value."""
-    return asked or type(published)(settings.get(name, published))
-
-
-def with_recommended(method: M, published: Mapping[str, float | str], settings: RecommendedSettings) -> M:
-    """A method whose empty settings are the model's recommendations or the ``published`` values."""
-    chosen: dict[str, Any] = {
-        name: recommended(getattr(method, name), name, value, settings) for name, value in published.items()
-    }
-    return replace(method, **chosen)
-
-
 def require(backbone: Backbone, capability: type[Any], method: str, what: str) -> None:
     """Raise ModelError unless the model has a ``capability``, one of the protocols of ``models.backbone``."""
     if not isinstance(backbone, capability):
@@ -288,11 +294,3 @@ def require(backbone: Backbone, capability: type[Any], method: str, what: str) -
             f"The model {backbone.name} has no {what}, which --method {method} needs: use another model, or --method "
             "guided."
         )
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide about the numbers, for manifests and cards."""
-    return {
-        "velatura": __version__,
-        **{name: metadata.version(name) for name in ("torch", "diffusers", "transformers")},
-    }

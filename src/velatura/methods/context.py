@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from velatura.cache import Cache
+from velatura.methods.adapters.given import GivenAdapters
 from velatura.models.backbone import Backbone, Conditioning
 from velatura.progress import Progress, Silent
 
@@ -17,12 +18,16 @@ B = TypeVar("B", bound=Backbone, covariant=True)
 
 @dataclass(frozen=True)
 class RunContext(Generic[B]):
-    """The model, the seed of everything random, the results that are kept, and who is told of the progress."""
+    """The model, the seed of everything random, the results that are kept, and who is told of the progress.
+
+    ``given`` is what a caller in Python brings for adapters beside a method's settings.
+    """
 
     backbone: B
     seed: int = 0
     cache: Cache = field(default_factory=Cache)
     progress: Progress = field(default_factory=Silent)
+    given: GivenAdapters = field(default_factory=GivenAdapters)
 
     @property
     def device(self) -> torch.device:

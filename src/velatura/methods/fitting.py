@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from velatura.errors import StyleError
-from velatura.methods.base import versions
 from velatura.methods.cost import Cost
+from velatura.methods.provenance import versions
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture, image_to_pixels
 from velatura.picture.mask import mask_levels

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from velatura.models.backbone import Backbone
+from velatura.version import __version__
 
 CPU_INFO = Path("/proc/cpuinfo")  # Linux only; its "model name" is more exact than the platform's
 
@@ -34,3 +36,11 @@ def _processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide about the numbers, for manifests and cards."""
+    return {
+        "velatura": __version__,
+        **{name: metadata.version(name) for name in ("torch", "diffusers", "transformers")},
+    }

@@ -31,6 +31,11 @@ class Crop:
         """The part of a content, as a picture of its own."""
         return Picture.of(content.image.crop(self.box), content.name)
 
+    def part_of(self, content: Picture) -> tuple[float, float, float, float]:
+        """The box in shares of the content's sides."""
+        (left, top, right, bottom), (width, height) = self.box, content.size
+        return left / width, top / height, right / width, bottom / height
+
 
 def crops_of(placement: Placement, least: int) -> list[Crop]:
     """The crops in which a content's regions are worked on; none where they are worked on in the whole picture.

@@ -52,9 +52,9 @@ class RegionalMethod(Method):
         """The run of one content: of its crops, put in their places, or of the whole where it has none."""
         crops = crops_of(content.placement, context.backbone.native_size // 2) if self.region_size == "crop" else []
         if not crops:
-            return self._run([content], context)
+            return self._controlled_run([content], context)
         pieces = [self._piece(content, crop, context) for crop in crops]
-        runs = [self._run([piece], context)[0] for piece in pieces]
+        runs = [self._controlled_run([piece], context)[0] for piece in pieces]
         pictures = [self._cropped_picture(piece, run, context) for piece, run in zip(pieces, runs, strict=True)]
         pixels = image_to_pixels(inserted(content.picture.image, crops, pictures))
         manifest = {
@@ -70,7 +70,8 @@ class RegionalMethod(Method):
         picture = crop.of(content.picture)
         size = self.working_size(picture.size, context.backbone)
         check_memory(size, self.bytes_per_pixel, context.backbone)
-        return WorkingPicture(picture, size, content.placement.cropped(crop.box, crop.regions))
+        placement = content.placement.cropped(crop.box, crop.regions)
+        return WorkingPicture(picture, size, placement, crop.part_of(content.picture))
 
     def _cropped_picture(self, piece: WorkingPicture, run: RunResult, context: RunContext[Any]) -> Image.Image:
         self._check_finite(run.pixels, piece.picture.name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from velatura.errors import SettingError
-from velatura.methods.validation import Choices, NamedShares, Range
+from velatura.methods.adapters.settings import ADAPTERS
+from velatura.methods.validation import Choices, NamedShares, Range, changed
 from velatura.regions import Region
 from velatura.style.pictures import palette_of_style
 
@@ -18,7 +19,7 @@ AS_MADE = "made"  # the colours that the method makes, whatever is its default
 COLOURS = NamedShares({"style": 1.0, "content": 0.0, AS_MADE: None})
 StyleScale = Annotated[float, Range(0.25, 4, or_zero=True)]
 FULL = "full"  # the resolution that is the photo's own
-SHARED = ("colours", "style_scale", "resolution")
+SHARED = ("colours", "style_scale", "resolution", *ADAPTERS)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class SharedSettings:
         """Raise SettingError for a published program called ``name`` with one of these settings, for colours of a style
         without a picture, and for a style that was fitted at another scale.
         """
-        asked = [setting for setting in SHARED if getattr(self, setting) not in ("", 0)]
+        asked = changed(self, SHARED)
         if self.as_published and asked:
             raise SettingError(f"{name} is the published program, which has no {asked[0]}: leave it out.")
         for style in {region.style.identity: region.style for region in regions}.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -96,7 +96,7 @@ Seed = Annotated[int, Range(0, MAX_SEED)]
 
 
 class SettingSpec(NamedTuple):
-    """A setting as a list of settings shows it; ``meaning`` are the sentences of the docstrings that name it."""
+    """A setting as a list of settings shows it; ``meaning`` are the sentences of its class's docstring on it."""
 
     name: str
     kind: str
@@ -127,24 +127,31 @@ def check_value(name: str, value: Any, kind: type[Any], allowed: Allowed | None)
         raise SettingError(f"{name} must be {allowed}, not {shown}.")
 
 
+def changed(settings: Any, names: Collection[str]) -> list[str]:
+    """Those ``names`` whose settings are not their defaults."""
+    defaults = {each.name: each.default for each in fields(settings)}
+    return [name for name in names if getattr(settings, name) != defaults[name]]
+
+
 def check_seed(seed: int) -> None:
     """Raise SettingError for a seed outside 0 to 2^63 - 1."""
     check_value("seed", seed, int, Range(0, MAX_SEED))
 
 
 def setting_specs(cls: type[Any], without: Collection[str] = ()) -> list[SettingSpec]:
-    """The settings of a method's class, in its order, but those named in ``without``."""
+    """The settings of a method's class but those named in ``without``: its own, then what it shares with others."""
     annotations = _annotations(cls)
+    order = [each.name for each in sorted(fields(cls), key=lambda each: bool(each.kw_only))]
     defaults = cls()
     return [
         SettingSpec(
             name,
-            KINDS.get(kind, "numbers by name"),
+            KINDS.get(annotations[name][0], "numbers by name"),
             getattr(defaults, name),
-            allowed,
-            " ".join(sentence for sentence in _sentences(cls) if f"``{name}``" in sentence),
+            annotations[name][1],
+            _meaning(cls, name),
         )
-        for name, (kind, allowed) in annotations.items()
+        for name in order
         if name not in without
     ]
 
@@ -162,12 +169,21 @@ def _annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Allowed | None]]:
     return found
 
 
-def _sentences(cls: type[Any]) -> Iterator[str]:
-    """The sentences of the docstrings of a class and what it derives from."""
+def _meaning(cls: type[Any], name: str) -> str:
+    """The sentences that begin with a setting's name, of the docstring of the first class of the MRO that has any."""
     for base in cls.__mro__:
-        text = " ".join((base.__dict__.get("__doc__") or "").split())
-        if not text.startswith(f"{base.__name__}("):  # a dataclass's own, which only repeats its fields
-            yield from re.split(r"(?<=\.)\s+(?=[A-Z`])", text)
+        own = [sentence for sentence in _sentences(base) if sentence.startswith(f"``{name}``")]
+        if own:
+            return " ".join(own)
+    return ""
+
+
+def _sentences(cls: type[Any]) -> list[str]:
+    """The sentences of a class's own docstring."""
+    text = " ".join((cls.__dict__.get("__doc__") or "").split())
+    if text.startswith(f"{cls.__name__}("):  # a dataclass's own, which only repeats its fields
+        return []
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", text)
 
 
 def _short(number: float) -> str:

@@ -16,8 +16,13 @@ def fingerprint(network: Any) -> str:
     Signs, because they are the same in every number format. Attached LoRA adapters do not count, and weights that
     are offloaded are looked up where they are.
     """
+    return fingerprint_of(_own_weights(network))
+
+
+def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
+    """``fingerprint`` of weights by name."""
     digest = hashlib.sha256()
-    for name, value in sorted(_own_weights(network).items()):
+    for name, value in sorted(weights.items()):
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(torch.signbit(value.flatten()[:64]).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from velatura.models.fingerprint import fingerprint
 from velatura.models.noise_schedule import NoiseSchedule
 from velatura.models.recommended import RecommendedSettings
 from velatura.models.token_embeddings import token_embeddings_replaced
+from velatura.models.unet_call import UNetAdapter, UNetCall, output_of
 from velatura.models.unet_encoder import unet_encoder_maps
 from velatura.models.vae_tiling import tiled_when_large
 
@@ -49,6 +51,7 @@ class LatentBackbone:
         self.multiple: int = self.factor
         self.evaluations = 0
         self._image_encoder = image_encoder
+        self._adapters: tuple[UNetAdapter, ...] = ()
         for network in self.networks():
             network.requires_grad_(False).eval()
         self.fingerprint = fingerprint(self.unet)
@@ -77,13 +80,32 @@ class LatentBackbone:
         timesteps = torch.as_tensor(timestep, device=self.device).reshape(-1).expand(len(latents))
         conditioning = conditioning.expanded(len(latents))
         self.evaluations += len(latents)
-        output = self.unet(
-            latents.to(self.dtype),
-            timesteps,
-            encoder_hidden_states=conditioning.states.to(self.dtype),
-            added_cond_kwargs={name: value.to(self.dtype) for name, value in conditioning.extra.items()},
-        ).sample.float()
+        extra = {name: value.to(self.dtype) for name, value in conditioning.extra.items()}
+        call = UNetCall(
+            latents.to(self.dtype), timesteps, conditioning.states.to(self.dtype), {"added_cond_kwargs": extra}
+        )
+        output = output_of(self.unet, call, self._adapters).float()
         return Prediction(self.schedule.output_to_noise(output, latents, timesteps))
+
+    @contextmanager
+    def joined_by(self, adapters: Sequence[UNetAdapter]) -> Iterator[None]:
+        """While open, ``adapters`` join the UNet's calls, after those that do already."""
+        with self._with_adapters((*self._adapters, *adapters)):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While open, no adapters join the UNet's calls."""
+        with self._with_adapters(()):
+            yield
+
+    @contextmanager
+    def _with_adapters(self, adapters: tuple[UNetAdapter, ...]) -> Iterator[None]:
+        before, self._adapters = self._adapters, adapters
+        try:
+            yield
+        finally:
+            self._adapters = before
 
     def unconditional(self) -> Conditioning:
         """The conditioning of the empty prompt."""

@@ -15,6 +15,7 @@ SAMPLER_OF: Mapping[str, str] = {
     "DPMSolverMultistepScheduler": "dpmsolver++",
     "UniPCMultistepScheduler": "unipc",
     "EulerDiscreteScheduler": "euler",
+    "LCMScheduler": "lcm",
     # What Stable Diffusion's folders come with: its noise schedule is used, in DDIM steps.
     "PNDMScheduler": "ddim",
     "FlowMatchEulerDiscreteScheduler": "ddim",
@@ -34,4 +35,5 @@ def sampler_settings(scheduler: Any, method: str) -> dict[str, str]:
             f"The method {method} does not sample with {name}: set pipe.scheduler = DDIMScheduler.from_config("
             f"pipe.scheduler.config), or one of {', '.join(SAMPLER_OF)}."
         )
-    return {"sampler": SAMPLER_OF[name]}
+    trailing = name == "EulerDiscreteScheduler" and scheduler.config.timestep_spacing == "trailing"
+    return {"sampler": "euler-trailing" if trailing else SAMPLER_OF[name]}

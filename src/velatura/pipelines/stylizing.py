@@ -20,7 +20,10 @@ from velatura.app.pictures import PictureLike, as_picture
 from velatura.app.studio import OneStyle, Studio, StyleChoice
 from velatura.cache import Cache
 from velatura.errors import SettingError
+from velatura.methods.adapters.given import GivenAdapters
 from velatura.methods.base import Stylization
+from velatura.pipelines.given import with_given
+from velatura.pipelines.ip_adapter import set_aside
 from velatura.pipelines.progress import TENSORS, Callback, PipelineProgress, check_callback
 from velatura.pipelines.schedulers import sampler_settings
 from velatura.style import Style
@@ -57,7 +60,7 @@ class Stylizing:
     def studio(self) -> Studio:
         """A Studio on this pipeline as it is now; what was computed before is kept only while no part was changed.
 
-        Raises SettingError for LoRA that is loaded where the method brings its own, and for an IP-Adapter.
+        Raises SettingError for LoRA that is loaded where the method brings its own.
         """
         self._check_adapters()
         studio = Studio(self)
@@ -78,9 +81,6 @@ class Stylizing:
                 f"The method {self.method_name} puts adapters of its own on the UNet: call fuse_lora() and then "
                 "unload_lora_weights() to keep what yours do."
             )
-        unet = self.components.get("unet")
-        if unet is not None and getattr(unet.config, "encoder_hid_dim_type", None) == "ip_image_proj":
-            raise SettingError("An IP-Adapter is not supported yet: call unload_ip_adapter() first.")
 
     def _has_adapters(self) -> bool:
         network = self.components.get("unet") or self.components.get("transformer")
@@ -94,9 +94,10 @@ class Stylizing:
         **settings: Any,
     ) -> Style:
         """Fit a style once, to be given as ``style``; white in ``mask_image`` is what counts of the picture."""
-        studio = self.studio()
-        studio.progress = PipelineProgress(self, None)
-        return studio.fit(image, name, self.method_name, mask_image, **settings)
+        with set_aside(self, GivenAdapters()):
+            studio = self.studio()
+            studio.progress = PipelineProgress(self, None)
+            return studio.fit(image, name, self.method_name, mask_image, **settings)
 
     def __call__(  # noqa: PLR0913 (diffusers' own names)
         self,
@@ -108,6 +109,8 @@ class Stylizing:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
+        ip_adapter_image: PictureLike | None = None,
+        control_image: PictureLike | None = None,
         generator: Generators = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -119,32 +122,30 @@ class Stylizing:
 
         ``image`` is as in diffusers: PIL images, arrays in [0, 1] or tensors (B, 3, H, W) in [0, 1]; paths too.
         ``style`` is what a Studio takes: a picture, a fitted style, "text:…", or several with weights. ``mask_image``
-        is white where the style goes. What is None is the method's or the model's own; ``settings`` are the method's
-        other settings. A seed is drawn from ``generator`` (a list: one for each picture), without one from torch's
-        global generator; it stands in the manifest. Raises a VelaturaError for what the caller can put right.
+        is white where the style goes. ``ip_adapter_image`` is another picture than the style's for an IP-Adapter to
+        read, ``control_image`` the picture that a ControlNet follows; ``controlnet`` among the settings may be a folder
+        or a ControlNetModel. What is None is the method's or the model's own; ``settings`` are the method's other
+        settings. A seed is drawn from ``generator`` (a list: one for each picture), without one from torch's global
+        generator; it stands in the manifest. Raises a VelaturaError for what the caller can put right.
         """
         if image is None or style is None:
             raise SettingError("Give image= and style=: the picture, and a style picture or a fitted style.")
-        if output_type not in OUTPUT_TYPES:
-            raise SettingError(f"The output_type must be {', '.join(OUTPUT_TYPES)}, not '{output_type}'.")
+        _check_form(output_type)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
-        named = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "strength": strength,
-            "steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-        }
+        settings, given = with_given(settings, ip_adapter_image, control_image)
+        named: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "strength": strength}
+        named |= {"steps": num_inference_steps, "guidance_scale": guidance_scale, **settings}
         asked = sampler_settings(self.scheduler, self.method_name)
-        asked |= {name: value for name, value in {**named, **settings}.items() if value is not None}
+        asked |= {name: value for name, value in named.items() if value is not None}
         self._interrupt = False
-        studio = self.studio()
-        studio.progress = PipelineProgress(self, callback_on_step_end)
-        made = [
-            result
-            for pictures, seed in _seeded(_pictures(image), generator)
-            for result in self._made(studio, pictures, style, mask_image, {**asked, "seed": seed})
-        ]
+        with set_aside(self, given) as adapters:
+            studio = self.studio()
+            studio.progress, studio.given = PipelineProgress(self, callback_on_step_end), adapters
+            made = [
+                result
+                for pictures, seed in _seeded(_pictures(image), generator)
+                for result in self._made(studio, pictures, style, mask_image, {**asked, "seed": seed})
+            ]
         images = _in_form([result.picture for result in made], output_type)
         return StylizationOutput(images, [result.manifest for result in made]) if return_dict else (images,)
 
@@ -162,6 +163,11 @@ class Stylizing:
             raise SettingError("A region takes one style: leave mask_image out, or name one style.")
         regions: list[tuple[Image.Image, OneStyle]] = [(as_picture(mask_image).image, style)]
         return [studio.stylize_regions(each, regions, method=self.method_name, **asked) for each in pictures]
+
+
+def _check_form(output_type: str) -> None:
+    if output_type not in OUTPUT_TYPES:
+        raise SettingError(f"The output_type must be {', '.join(OUTPUT_TYPES)}, not '{output_type}'.")
 
 
 def _pictures(image: PictureLike | list[PictureLike]) -> list[PictureLike]:

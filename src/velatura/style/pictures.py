@@ -33,11 +33,12 @@ def pictures_of(style: Style) -> list[tuple[Image.Image, float]]:
     return [(Image.fromarray(array), float(share)) for array, share in zip(arrays, shares, strict=True)]
 
 
+def weighted_pictures(style: Style) -> list[tuple[Image.Image, float]]:
+    """``pictures_of`` each part of a style, with their shares of the whole."""
+    return [(image, share * own) for part, share in parts_of(style) for image, own in pictures_of(part)]
+
+
 def palette_of_style(style: Style) -> Palette | None:
     """The palette of a style's pictures, by their shares; None for a style without pictures."""
-    found = [
-        (palette_of(image_to_pixels(image)), share * own)
-        for part, share in parts_of(style)
-        for image, own in pictures_of(part)
-    ]
+    found = [(palette_of(image_to_pixels(image)), share) for image, share in weighted_pictures(style)]
     return mixed_palette(rescaled(found)) if found else None

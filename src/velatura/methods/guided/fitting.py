@@ -10,9 +10,9 @@ from torch import Tensor
 
 from velatura.losses import StyleStatistics
 from velatura.losses.statistics import style_statistics
-from velatura.methods.base import versions
 from velatura.methods.context import RunContext
 from velatura.methods.guided.sizing import usual_size
+from velatura.methods.provenance import versions
 from velatura.models.backbone import Backbone, PictureWords
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.picture import Picture, image_to_pixels, plan_size

@@ -20,9 +20,9 @@ from velatura.diffusion.denoising import DenoisingStep, denoise, unsteered
 from velatura.diffusion.guidance import classifier_free, composed, conditional
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
 from velatura.diffusion.inversion import Predict
-from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
+from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler, start_level
 from velatura.losses.detail import local_detail
-from velatura.methods.base import RunResult, WorkingPicture, with_recommended
+from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
@@ -44,6 +44,8 @@ from velatura.methods.guided.steering import (
     recomputed,
 )
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
+from velatura.methods.recommendations import with_recommended
+from velatura.methods.region_borders import with_sharp_borders
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction, TextConditioned
 from velatura.models.noise_schedule import Levels, add_noise
@@ -132,6 +134,7 @@ class Guided(GuidedSettings):
             start = self.start_latents(latents, context)
             result, losses = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
             decoded = recoloured(backbone.decode(result) + lost, placement, FINAL_SHARE * share * self.palette)
+            decoded = with_sharp_borders(decoded, pixels, placement, backbone.factor)
         losses.warn(content.picture.name)
         return RunResult(decoded, scores=losses.last, manifest=_described(objectives, losses))
 
@@ -142,13 +145,14 @@ class Guided(GuidedSettings):
         return EncodedContent(pixels, latents, original, detail)
 
     def start_latents(self, latents: Tensor, context: RunContext[Backbone]) -> Tensor:
-        """x_t of clean ``latents`` at the level from which the run starts, by DDIM inversion or by fresh noise."""
+        """x_t of clean ``latents`` at the level from which the run starts, by inversion or by fresh noise."""
         if not self.run_steps:
             return latents
         if self.start == "noise":
-            levels = context.backbone.schedule.ddim_levels(self.steps).up_to(self.run_steps)
-            return add_noise(latents, context.noise(latents.shape), levels.abars[-1])
-        settings = InversionSettings(self.steps, self.run_steps, self.corrections)
+            run = Run(self.steps, self.run_steps)
+            _, abar = start_level(self.sampler, context.backbone.schedule, run)
+            return add_noise(latents, context.noise(latents.shape), abar)
+        settings = InversionSettings(self.steps, self.run_steps, self.corrections, self.inversion)
         unconditional = context.unconditional()
         return cached_inversion(context.backbone, latents, unconditional, settings, context.cache, context.progress)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from velatura.diffusion.cached_inversion import DDIM, INVERSIONS
 from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
@@ -34,35 +35,51 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
 class GuidedSettings(RegionalMethod):
     """Settings of loss-guided diffusion.
 
+    ``steps`` is how many steps the whole way from noise to picture would have; more are finer and take longer.
     ``strength`` (0..1) is the share of ``steps`` that is inverted or noised, then denoised again.
-    ``start`` is "inversion" (DDIM, with ``corrections`` fixed-point iterations a step) or "noise".
-    ``weights`` are those of the losses, ``spans`` the parts of the run in which they count, both by the loss's name.
+    ``start`` is "inversion", which keeps the photo's forms, or "noise", drawn from the seed.
+    ``inversion`` is "ddim", or "rf-solver", of second order, which goes with the sampler of that name.
+    ``corrections`` are fixed-point iterations in each step of the "ddim" inversion, which make it lead back more
+    exactly.
+    ``weights`` are those of the losses, by name.
+    ``spans`` are the parts of the run in which losses count, by the loss's name.
     ``gradient`` "x0" stops at the x0 estimate, moves it and keeps the noise; "unet" moves the noise by the gradient
-    through the network, whose activations are "kept" or, for less memory, "recomputed" (``activations``).
-    ``loss_input`` is what the losses compare: the decoded "x0" estimate, or ZeCon's "blend" of it with x_t; its short
-    side is ``loss_resolution`` pixels at most (0: as it is), so that finer strokes are left to the model.
-    The feature network gets one square crop in each step, of side ``crop`` (above 0 to 1: everything) times the
-    working short side; crops take turns, so that they cover the picture.
+    through the network.
+    ``activations`` says what becomes of the network's activations under ``gradient`` "unet": "kept" or, for less
+    memory, "recomputed".
+    ``loss_input`` is what the losses compare: the decoded "x0" estimate, or ZeCon's "blend" of it with x_t.
+    ``loss_resolution`` is the short side in pixels of what the losses compare, at most (0: as it is), so that finer
+    strokes are left to the model.
+    ``crop`` (above 0 to 1: everything) is the side of the square that the feature network gets in each step, relative
+    to the working short side; crops take turns, so that they cover the picture.
     ``gradient_scale`` "rms" gives each push on the noise an rms of ``guidance_rms``, "clipped" at most that, "raw"
     leaves it to the weights; "auto" is "raw" on a model of pixels and "rms" on a latent one, for weights that were
-    published for pixels. A step has ``gradient_steps`` pushes, which share ``guidance_rms``.
-    ``sampler`` is "ddim", where ``eta`` (0..1) mixes in fresh noise, "ddpm" (ancestral; with the learned variance of
-    an ADM), "dpmsolver++", "unipc" or "euler".
+    published for pixels.
+    ``guidance_rms`` is how strong the push of a step is, unless ``gradient_scale`` is "raw".
+    ``gradient_steps`` is how many pushes a step has, which share ``guidance_rms``.
+    ``sampler`` is "ddim", "ddpm" (ancestral; with the learned variance of an ADM), "dpmsolver++", "unipc", "euler" or
+    "rf-solver" (two passes a step), or "lcm" or "euler-trailing" for models of few steps.
+    ``eta`` (0..1) is how much fresh noise the sampler "ddim" mixes in.
     ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and the
-    result's once more; ``contrast`` (0..1) how far, before that, its contrast in bands from fine to coarse is moved to
-    the style's, which makes lines for a drawing; ``sharpness`` (0..1) how much of the detail that the autoencoder loses
-    of that start is put back into the result (all less below strength 0.5: a small strength is a small change).
+    result's once more (less below strength 0.5: a small strength is a small change).
+    ``contrast`` (0..1) is how far, before the palette, the content's contrast in bands from fine to coarse is moved to
+    the style's, which makes lines for a drawing (less below strength 0.5).
+    ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of the start is put back into the result
+    (less below strength 0.5).
     ``flat_push`` (0..1) is how much of the push through features and colours reaches flat places, such as skies.
     ``guidance_scale`` is that of classifier-free guidance by the prompt, away from ``negative_prompt``.
     ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is
     what the model's folder recommends, or plain.
-    ``prompt`` with "*" takes the style picture's own word where the model reads pictures as words.
+    ``prompt`` says what the result is; "*" in it is the style picture's own word, where the model reads pictures as
+    words.
+    ``negative_prompt`` is what guidance leads away from.
     ``size`` is the working length of the short side in pixels (0: the content's own, at least 384 and the model's
     native size, at most 512).
 
     Raises SettingError for values outside these ranges.
     """
 
+    to_start_from_noise: ClassVar[str] = "start=noise"
     renamed: ClassVar[Mapping[str, str]] = {
         "look": "loss_input",
         "sight": "loss_resolution",
@@ -80,6 +97,7 @@ class GuidedSettings(RegionalMethod):
     prompt: str = f"a painting in the style of {PLACEHOLDER}"
     negative_prompt: str = ""
     start: Annotated[str, Choices(("inversion", "noise"))] = "inversion"
+    inversion: Annotated[str, Choices(INVERSIONS)] = DDIM
     corrections: Corrections = 0
     gradient: Annotated[str, Choices(tuple(GRADIENTS))] = "x0"
     activations: Annotated[str, Choices(("kept", "recomputed"))] = "kept"
@@ -103,6 +121,8 @@ class GuidedSettings(RegionalMethod):
         super().__post_init__()
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
+        if self.corrections and self.inversion != DDIM:
+            raise SettingError(f"corrections are a setting of the ddim inversion, not of {self.inversion}.")
         check_losses(self.weights, self.spans)
         GuidanceScaling.parse(self.guidance_scaling)
 
@@ -117,6 +137,11 @@ class GuidedSettings(RegionalMethod):
         if self.colour_share != 0:
             return chosen
         return replace(chosen, weights={**self.weights, **{name: 0.0 for name in COLOUR_LOSSES & set(self.weights)}})
+
+    @property
+    def inverts(self) -> bool:
+        """Whether the run starts from an inversion of the photo."""
+        return self.start != "noise"
 
     @property
     def run_steps(self) -> int:

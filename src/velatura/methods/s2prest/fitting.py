@@ -38,14 +38,21 @@ WARM_TOKEN = "painting"  # the word that a model without picture words starts fr
 class FitSettings:
     """Settings of a fit.
 
-    ``vectors`` is the number of tokens of a style, ``fit_steps`` the most optimiser steps, of ``fit_batch`` views
-    each, drawn from ``fit_views`` crops of short side ``fit_size`` pixels (0: half the model's native size, or all of
-    it where the model has no word of its own to start from).
-    ``fit_rate`` is the first step's length relative to the starting word's rms; it and ``fit_batch`` follow from
-    what the fit starts from where they are 0. Every ``fit_check`` steps the loss on fixed noised views is taken; the
-    fit stops when it fell by less than ``fit_plateau`` (a share of it) over ``fit_patience`` checks. ``fit_spread``
-    (0..1) is the share of the model's own map from image embeddings to words that the word map starts with: at 0 the
-    word is the same for every picture, at 1 it is the model's word for each. ``fit_seed`` is that of views and noise.
+    ``vectors`` is the number of tokens of a style.
+    ``fit_steps`` is the most optimiser steps that a fit takes.
+    ``fit_batch`` is how many views each step of the fit has (0: it follows from what the fit starts from).
+    ``fit_views`` is how many crops of the style picture the views are drawn from.
+    ``fit_size`` is the short side in pixels of those crops (0: half the model's native size, or all of it where the
+    model has no word of its own to start from).
+    ``fit_rate`` is the first step's length relative to the starting word's rms (0: it follows from what the fit starts
+    from).
+    ``fit_check`` is after how many steps the loss on fixed noised views is taken each time.
+    ``fit_plateau`` is the share of itself by which that loss must have fallen over ``fit_patience`` checks, or the fit
+    stops.
+    ``fit_patience`` is over how many checks that is asked.
+    ``fit_spread`` (0..1) is the share of the model's own map from image embeddings to words that the word map starts
+    with: at 0 the word is the same for every picture, at 1 it is the model's word for each.
+    ``fit_seed`` is that of views and noise.
     Raises SettingError for values out of range.
     """
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from velatura.cache import tensor_digest
 from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
 from velatura.diffusion.denoising import denoise
-from velatura.diffusion.guidance import classifier_free
+from velatura.diffusion.guidance import classifier_free, without_adapters
 from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.inversion import Predict
 from velatura.diffusion.latents import adain, near_moments
-from velatura.diffusion.samplers import Run, make_sampler
+from velatura.diffusion.samplers import Run, make_sampler, start_level
 from velatura.methods.base import RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fitting import fit_settings
@@ -213,13 +213,15 @@ class S2PreST(S2PreSTSettings):
             eps = predict_noise(x, clean, entry.abar)
         else:
             x = noised_mix(batch, entry.abar, share)
-            eps = context.backbone.predict(x, entry.timestep, self.condition(conditions)).noise
+            eps = without_adapters(context.backbone, self.condition(conditions))(x, entry.timestep).noise
         return Start(z_mix, x, eps, add_noise(z_mix, eps, entry.abar))
 
     def denoised(self, latents: Tensor, conditions: Conditions, entry: Entry, context: Context) -> Tensor:
         """The remaining steps with classifier-free guidance by (c, u); c follows the edge schedule."""
         backbone = context.backbone
-        sampler = make_sampler(self.sampler, backbone.schedule, Run(self.steps, entry.run))
+        sampler = make_sampler(
+            self.sampler, backbone.schedule, Run(self.steps, entry.run, generator=context.generator(1))
+        )
         timesteps = sampler.timesteps
         scaling = GuidanceScaling.parse(self.guidance_scaling)
 
@@ -261,8 +263,7 @@ class S2PreST(S2PreSTSettings):
     def entry(self, schedule: NoiseSchedule) -> Entry:
         """The level of the first step, for the noise estimate and the start latent alike."""
         run = steps_of_strength(self.steps, self.strength)
-        levels = schedule.ddim_levels(self.steps).up_to(max(1, run))
-        return Entry(levels.timesteps[-1], levels.abars[-1], run)
+        return Entry(*start_level(self.sampler, schedule, Run(self.steps, max(1, run))), run)
 
     def cache_key(self, size: Size, context: Context) -> tuple[Hashable, ...]:
         """What latents and embeddings depend on beside their picture."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
 from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
-from velatura.methods.base import Method, with_recommended
+from velatura.methods.base import Method
+from velatura.methods.recommendations import with_recommended
 from velatura.methods.s2prest.edges import EDGE_SCHEDULES, EDGE_SOURCES
 from velatura.methods.s2prest.fitting import FitSettings
 from velatura.methods.shared_settings import AS_MADE
@@ -63,31 +64,41 @@ def paper_preset(shares: Mapping[str, float]) -> Mapping[str, Any]:
 class S2PreSTSettings(FitSettings, Method):
     """Settings of S2PreST; what is not set is what the model's folder recommends, or else the paper's (preset "paper").
 
-    Shares that are not set are -1. ``strength`` (0..1, the paper's "style guidance weight") is the share of ``steps``
-    that is run. ``guidance_scale`` 0 is what the model's folder recommends, or the paper's 10. ``guidance_scaling``
-    changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (see
-    ``GuidanceScaling``); empty is what the model's folder recommends, or plain.
-    ``content_condition``, ``edge_condition`` and ``style_condition`` mix c_C, c_K and c_S; they sum to 1, and where
-    one of them is set, the others are the paper's unless they are set too.
-    ``edge_schedule`` keeps the edge condition ("constant"), hands it over to the content's while denoising
-    ("falling"), or lets it come ("rising"). ``edge_noise`` is the share of the noised edges in the latent that
-    the noise is estimated in, ``style_latent`` that of z_S in the start latent, ``adain`` (0..1) how far z_C takes
-    the channel statistics of z_S first (1 in InST's notebook), ``palette`` (0..1) how far the content's colours are
-    moved to the style picture's before z_C is encoded (0 in the paper), ``final_adain`` (0..1) how far the last latents
-    take the channel statistics of z_S, which brings back the contrast of fine detail that denoising takes from them (0
-    in the paper).
-    ``edges`` is canny, hed, none, or the path of an edge picture; ``edge_threshold`` over 0 keeps only the Canny
-    edges above it (and those connected to them above half of it), in full black.
+    Shares that are not set are -1.
+    ``steps`` is how many steps the whole way from noise to picture would have; more are finer and take longer.
+    ``strength`` (0..1, the paper's "style guidance weight") is the share of ``steps`` that is run.
+    ``guidance_scale`` is that of classifier-free guidance by the prompt; 0 is what the model's folder recommends, or
+    the paper's 10.
+    ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (see ``GuidanceScaling``);
+    empty is what the model's folder recommends, or plain.
+    ``content_condition`` is the photo's share c_C of the condition; with ``edge_condition`` and ``style_condition`` it
+    sums to 1, and where one of them is set, the others are the paper's unless they are set too.
+    ``edge_condition`` is the share c_K of the photo's edges in the condition.
+    ``style_condition`` is the style's share c_S of the condition.
+    ``edge_schedule`` keeps the edge condition ("constant"), hands it over to the content's while denoising ("falling"),
+    or lets it come ("rising").
+    ``edge_noise`` is the share of the noised edges in the latent that the noise is estimated in.
+    ``style_latent`` is the share of the style picture's latent z_S in the start latent.
+    ``adain`` (0..1) is how far z_C takes the channel statistics of z_S first (1 in InST's notebook).
+    ``palette`` (0..1) is how far the content's colours are moved to the style picture's before z_C is encoded (0 in the
+    paper).
+    ``final_adain`` (0..1) is how far the last latents take the channel statistics of z_S, which brings back the
+    contrast of fine detail that denoising takes from them (0 in the paper).
+    ``edges`` is canny, hed, none, or the path of an edge picture.
+    ``edge_threshold`` over 0 keeps only the Canny edges above it (and those connected to them above half of it), in
+    full black.
     ``inversion`` "stochastic" predicts the noise in the noised mix of content and edges in one call (the paper's);
-    "ddim" inverts the clean mix step by step, which keeps far more of the content on a small model; empty is what
-    the model's folder recommends, or the paper's.
+    "ddim" inverts the clean mix step by step, which keeps far more of the content on a small model; empty is what the
+    model's folder recommends, or the paper's.
     ``prompt`` holds "*"; empty is what the model's folder recommends, or the paper's "*" alone. ``negative_prompt`` is
-    what guidance leads away from. ``sampler`` denoises: "ddim", "ddpm" (ancestral), "dpmsolver++", "unipc" or "euler".
+    what guidance leads away from. ``sampler`` denoises: "ddim", "ddpm" (ancestral), "dpmsolver++", "unipc",
+    "euler" or "rf-solver" (two passes a step), or "lcm" or "euler-trailing" for models of few steps.
     ``size`` is the working length of the short side (0: the model's native size).
     Raises SettingError for values out of range, unknown names, and a prompt without "*".
     """
 
     published_shares: ClassVar[Mapping[str, float]] = S2PREST_SHARES
+    to_start_from_noise: ClassVar[str] = "inversion=stochastic"
 
     steps: Steps = 50
     strength: AdvisedShare = UNSET
@@ -115,6 +126,11 @@ class S2PreSTSettings(FitSettings, Method):
         self._check_conditions()
         self._check_names()
         GuidanceScaling.parse(self.guidance_scaling)
+
+    @property
+    def inverts(self) -> bool:
+        """Whether the run starts from an inversion of the photo, step by step."""
+        return self.inversion == "ddim"
 
     def _check_conditions(self) -> None:
         shares = self._conditions()

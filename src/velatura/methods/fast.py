@@ -1,0 +1,190 @@
+"""A picture in a few calls: house's UNet, trained to paint a content that stands beside its input (amortised guidance).
+
+The content is recoloured to the style's palette, noised to a high level, and denoised in four calls under the style
+picture's word and vector. What guided reaches by the gradients of losses in each picture, the adapter has learned from
+the same kind of losses once (decision 18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from velatura.diffusion.denoising import denoise
+from velatura.diffusion.even_levels import EvenLevelsSampler
+from velatura.diffusion.guidance import conditional
+from velatura.diffusion.inversion import Predict
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.methods.adapters.settings import ADAPTERS
+from velatura.methods.base import RunResult, WorkingPicture
+from velatura.methods.colours import with_colours
+from velatura.methods.context import RunContext
+from velatura.methods.cost import Cost
+from velatura.methods.fitting import fit_card
+from velatura.methods.latent_regions import regions_of_steps
+from velatura.methods.regional import RegionalMethod
+from velatura.methods.validation import Share, Side, Steps, changed
+from velatura.models.backbone import Backbone, Prediction
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.fast_painter import FastPainter, PaintedStyle
+from velatura.models.noise_schedule import Levels, add_noise, predict_noise
+from velatura.picture import Picture, image_to_pixels, plan_size
+from velatura.style import Style
+from velatura.style.masked import only_inside
+from velatura.style.mixing import mixed_style, parts_of
+from velatura.style.pictures import kept_image, picture_tensor
+
+# Of the way to the style's palette that the result goes at the end; the content has gone all of it before.
+FINAL_SHARE = 0.7
+Context = RunContext[HouseBackbone]
+
+
+@dataclass(frozen=True)
+class Fast(RegionalMethod):
+    """Settings of the fast method.
+
+    ``steps`` is how many calls of the network the painting takes.
+    ``strength`` (0..1) is the share of the noise levels from which the content is painted.
+    ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and the
+    result's once more (less below strength 0.5: a small strength is a small change).
+    ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of that start is put back into the result
+    (less below strength 0.5).
+    ``size`` is the working length of the short side in pixels (0: the model's native size).
+
+    Raises SettingError for values outside these ranges.
+    """
+
+    name: ClassVar[str] = "fast"
+    style_method: ClassVar[str] = "fast"
+    mixes: ClassVar[bool] = True
+    needs_picture_words: ClassVar[bool] = True
+    needs_fast_adapter: ClassVar[bool] = True
+
+    steps: Steps = 4
+    strength: Share = 0.8
+    palette: Share = 1.0
+    sharpness: Share = 0.3
+    size: Side = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        joining = changed(self, ADAPTERS)
+        if joining:
+            raise SettingError(
+                f"The method fast has a network of its own, which no adapter joins: leave out {joining[0]}."
+            )
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError for a model without a fast adapter."""
+        painter_of(backbone)
+
+    def mix(self, styles: Sequence[tuple[Style, float]]) -> Style:
+        """One style whose vector and palette are weighted sums of those of several."""
+        return mixed_style(styles)
+
+    def fit(
+        self,
+        picture: Picture,
+        name: str,
+        context: RunContext[Backbone],
+        mask: Picture | None = None,
+        checkpoint: Path | None = None,
+    ) -> Style:
+        """The picture, of which only what is white in ``mask`` counts, and its style vector; a moment's work, so
+        ``checkpoint`` is not used.
+
+        Raises StyleError for a mask that is black everywhere, ModelError for a model without a fast adapter.
+        """
+        self.check_backbone(context.backbone)
+        backbone = cast("HouseBackbone", context.backbone)
+        image = only_inside(picture, mask)
+        size = plan_size(picture.size, backbone.native_size, backbone.multiple).working
+        pixels = image_to_pixels(image, size)
+        tensors = {
+            "vector": backbone.style_vector(pixels),
+            "picture.00": picture_tensor(kept_image(image)),
+        }
+        card = fit_card(picture, self.fit_settings, [], "nothing to fit", Cost(backbone))
+        return Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
+
+    @torch.no_grad()
+    def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
+        return [RunResult(self.pixels(content, context)) for content in contents]
+
+    def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
+        """The stylised picture (1, 3, H, W)."""
+        backbone, placement = context.backbone, content.placement
+        share = min(1.0, 2 * self.strength)
+        start = content.pixels().to(context.device)
+        start = with_colours(start, start, placement, share * self.palette or None)
+        latents = backbone.encode(start)
+        sampler = EvenLevelsSampler(backbone.schedule, self.first_timestep(backbone), self.steps)
+        painted = latents
+        if sampler.timesteps:
+            noised = add_noise(latents, context.noise(latents.shape), sampler.abars[0])
+            predict = self.predictor(content, latents, sampler.timesteps, context)
+            painted = denoise(predict, noised, sampler, progress=context.progress)
+        pixels = backbone.decode(painted)
+        if share * self.sharpness:
+            pixels = pixels + share * self.sharpness * (start - backbone.decode(latents))
+        return with_colours(pixels, pixels, placement, FINAL_SHARE * share * self.palette or None)
+
+    def first_timestep(self, backbone: Backbone) -> int:
+        """The timestep that a run starts from."""
+        return min(round(self.strength * len(backbone.schedule)), len(backbone.schedule) - 1)
+
+    def predictor(
+        self, content: WorkingPicture, latents: Tensor, timesteps: Sequence[int], context: Context
+    ) -> Predict:
+        """Each acting region's prediction in its share of a content's ``latents``; the content itself elsewhere."""
+        backbone, painter = context.backbone, painter_of(context.backbone)
+        regions = regions_of_steps(content.placement, latents, timesteps)
+        styles = [painted_style(region.style, backbone) for region in content.placement.regions]
+
+        def predict(noisy: Tensor, timestep: int) -> Prediction:
+            step, abar = regions[timestep], float(backbone.schedule.alphas_cumprod[timestep])
+            noise = predict_noise(noisy, latents, abar)
+            total = noise.clone()
+            for index in step.acting:
+                v = painter.v(noisy, timestep, latents, styles[index])
+                backbone.evaluations += len(noisy)
+                painted = backbone.schedule.output_to_noise(v, noisy, torch.tensor([timestep]))
+                total = total + step.shares[index] * (painted - noise)
+            return Prediction(total)
+
+        return predict
+
+    @contextmanager
+    def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
+        """The model's own prediction under each region's word: what the painter adds is in the composition already."""
+        backbone = context.backbone
+        words = [painted_style(region.style, backbone).conditioning for region in content.placement.regions]
+        yield [conditional(backbone, word) for word in words]
+
+
+def painter_of(backbone: Backbone) -> FastPainter:
+    """The model's fast painter. Raises ModelError where it has none."""
+    painter = backbone.fast_painter if isinstance(backbone, HouseBackbone) else None
+    if painter is None:
+        raise ModelError(
+            f"The model {backbone.name} has no fast adapter, which --method fast needs: use --model house, or --method "
+            "guided."
+        )
+    return painter
+
+
+def painted_style(style: Style, backbone: HouseBackbone) -> PaintedStyle:
+    """A style, or a mix of styles by their shares, as the painter takes it.
+
+    Raises StyleError for one without a style vector.
+    """
+    parts = parts_of(style)
+    if any("vector" not in part.tensors for part, _ in parts):
+        raise StyleError(f"The style '{style.name}' holds no vector of a picture: fit it again.")
+    return backbone.painted_style(torch.stack([share * part.tensors["vector"] for part, share in parts]).sum(0))
