@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.tiny_service import png, tiny_service
+from velatura.page.serving import add_page
 from velatura.service.guard import Rates
 from velatura.service.http import create_app
 
@@ -73,9 +74,20 @@ def test_a_simple_forms_text_is_no_json(client: TestClient) -> None:
     assert answer.status_code in (415, 422)
 
 
-def test_a_token_is_asked_for_everywhere_but_for_health(guarded: TestClient) -> None:
-    for path in (f"{API}/styles", "/metrics", f"{API}/openapi.json", "/", "/nowhere"):
+def test_a_token_is_asked_for_everywhere_but_for_health_and_the_pages_own_files(tmp_path: Path) -> None:
+    service = tiny_service(tmp_path / "data", token="s3cret")
+    guarded = TestClient(add_page(create_app(service), service), base_url=f"http://{HOST}", follow_redirects=False)
+    job = "0" * 32
+    for path in (
+        f"{API}/styles", "/metrics", f"{API}/openapi.json", "/nowhere", "/page/data/choices", f"/page/data/jobs/{job}",
+        f"/page/data/why/{job}", "/page/data", f"{API}/jobs/{job}/events",
+    ):  # fmt: skip
         assert guarded.get(path).status_code == 401, path
+    assert guarded.post("/page/data/choices", json={}).status_code == 401
+    for path in ("/", "/?token=wrong", "/page/style.css", "/page/js/main.js"):
+        assert guarded.get(path).status_code == 200, path  # the page, which asks for the token
+    for path in ("/page/../api/v1/styles", "/page/x/../data/choices", "/page//data/choices"):
+        assert guarded.get(path).status_code in (401, 404), path
     assert guarded.get("/healthz").status_code == 503  # the worker was not started
     for given in ("Bearer wrong", "Bearer ", "Basic s3cret", "Bearer s3cré"):
         assert guarded.get(f"{API}/styles", headers={"Authorization": given.encode()}).status_code == 401
@@ -84,11 +96,11 @@ def test_a_token_is_asked_for_everywhere_but_for_health(guarded: TestClient) -> 
 
 
 def test_a_browser_brings_the_token_once(guarded: TestClient) -> None:
-    assert guarded.get("/?token=wrong").status_code == 401
+    assert guarded.get(f"{API}/history?token=wrong").status_code == 401
     answer = guarded.get(f"{API}/history?search=cat&token=s3cret")
     assert answer.status_code == 303 and answer.headers["location"] == f"{API}/history?search=cat"
     cookie = answer.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert "httponly" in cookie and "samesite=strict" in cookie and "s3cret" not in cookie
     assert guarded.get(answer.headers["location"]).status_code == 200
     assert (
         guarded.get(f"http://{HOST}//attacker.example/?token=s3cret")

@@ -118,6 +118,9 @@ def test_the_client_does_what_the_api_can(tmp_path: Path) -> None:
         assert client.mask(client.upload(photo), "box:8,8,40,40")[:4] == b"\x89PNG"
         assert [found.id for found in client.history(search="waves", state="done")][-1:] != [job.id]
         assert client.cancel(job.id).state == "done"
+        undo = client.remove_job(job.id)
+        assert job.id not in [found.id for found in client.history()]
+        assert client.restore_job(undo).id == job.id and client.result(job.id)[:4] == b"\x89PNG"
         with pytest.raises(ServerError, match="no style") as refused:
             client.stylize(photo, "other", **QUICK)
         assert refused.value.status == 404

@@ -22,6 +22,7 @@ import httpx
 from velatura.errors import VelaturaError
 
 API = "/api/v1"
+PHASE = "phase"
 OVER = ("done", "failed", "cancelled")
 
 
@@ -135,8 +136,10 @@ class Client:
             if answer.is_error:
                 answer.read()
                 _check(answer)
+            name = ""
             for line in answer.iter_lines():
-                if line.startswith("data:"):
+                name = line.removeprefix("event:").strip() if line.startswith("event:") else name
+                if line.startswith("data:") and name != PHASE:  # a moment has it too
                     yield RemoteProgress.of(json.loads(line.removeprefix("data:")))
 
     def wait(self, job_id: str) -> RemoteJob:
@@ -160,6 +163,14 @@ class Client:
         asked: dict[str, str | int] = {"search": search, "before": before, "limit": limit}
         found = self._json("GET", "/history", params={**asked, **({"state": state} if state else {})})
         return [RemoteJob.of(each) for each in found]
+
+    def remove_job(self, job_id: str) -> str:
+        """Remove a job that is over from the history; what ``restore_job`` brings it back by, for a while."""
+        return str(self._json("DELETE", f"/history/{job_id}")["undo"])
+
+    def restore_job(self, undo: str) -> RemoteJob:
+        """Bring a removed job back."""
+        return RemoteJob.of(self._json("POST", "/jobs/undo", json={"undo": undo}))
 
     def styles(self) -> list[str]:
         """The names of the server's styles."""

@@ -62,6 +62,16 @@ class RemovedStyleRow(Table):
     removed: Mapped[float]
 
 
+class RemovedJobRow(Table):
+    """A job that was removed from the history and can be brought back by ``id``."""
+
+    __tablename__ = "removed_jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job: Mapped[str] = mapped_column(unique=True)
+    removed: Mapped[float]
+
+
 def open_database(url: str) -> Sessions:
     """Sessions of the database at ``url``, its tables made where they are missing. Raises SettingError."""
     try:

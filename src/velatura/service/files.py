@@ -70,6 +70,10 @@ class PictureStore:
             raise MissingError("There is no such picture: upload it first.")
         return StoredPicture.model_validate(row)
 
+    def has(self, picture_id: str) -> bool:
+        """Whether there is such a picture."""
+        return bool(DIGEST.fullmatch(picture_id)) and self._path(picture_id).is_file()
+
     def open(self, picture_id: str) -> Picture:
         """A picture as the methods take it. Raises MissingError."""
         found = self.get(picture_id)
@@ -91,7 +95,7 @@ class ResultStore:
 
     def add(self, job_id: str, result: Stylization) -> dict[str, str]:
         """Write a result's files, each whole or not at all; the files of its layers by name."""
-        folder = self._folder_of(job_id)
+        folder = self.folder(job_id)
         layers = {name: f"layer-{number}.png" for number, name in enumerate(result.layers)}
         for name, file in layers.items():
             save_picture(result.layers[name].convert("RGB"), folder / file, {"layer": name})
@@ -102,7 +106,7 @@ class ResultStore:
 
     def path(self, job_id: str, file: str = RESULT) -> Path:
         """Where a file of a result is; ``file`` is one of ours. Raises MissingError."""
-        path = self._folder_of(job_id) / file
+        path = self.folder(job_id) / file
         if not path.is_file():
             raise MissingError("There is no such file of this job: it has no result, or another kind of it.")
         return path
@@ -119,9 +123,10 @@ class ResultStore:
 
     def delete(self, job_id: str) -> None:
         """Delete a job's files, if it has any."""
-        shutil.rmtree(self._folder_of(job_id), ignore_errors=True)
+        shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
-    def _folder_of(self, job_id: str) -> Path:
+    def folder(self, job_id: str) -> Path:
+        """Where a job's files are, if it has any. Raises MissingError for what is no job's id."""
         if not JOB_ID.fullmatch(job_id):
             raise MissingError("There is no such job.")
         return self._folder / job_id[:2] / job_id
@@ -143,5 +148,5 @@ def shown_name(name: str) -> str:
 
 
 def without_paths(text: str) -> str:
-    """A sentence without the server's folders: of a path its name is left."""
-    return re.sub(r"(?<![\w:/])/(?:[^/\s'\"]+/)+", "", text)
+    """A sentence without the server's folders: of an absolute path its name is left."""
+    return re.sub(r"(?<![\w:/.<])/(?:[^/\s'\"<>]+/)+", "", text)

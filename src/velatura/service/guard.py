@@ -5,8 +5,10 @@ Pure ASGI, so that it also stands before the page. A request's path is counted b
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import logging
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -25,7 +27,8 @@ from velatura.service.settings import ServiceSettings
 log = logging.getLogger("velatura.service")
 SAFE = ("GET", "HEAD", "OPTIONS")
 COOKIE = "velatura_token"
-OPEN_PATHS = ("/healthz",)  # without a token: it says nothing but whether the server works
+# Without a token: whether the server works, and the page's own files, which ask for the token where it is missing.
+OPEN_PATHS = re.compile(r"/healthz|/|/page/(?!data(?:/|$)).*")
 RATED = "/api/"
 MOST_CLIENTS = 10_000  # whose rates are remembered
 HEADERS = {
@@ -81,12 +84,12 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refused_host(headers) or self._refused_origin(scope, headers)
-        if refusal is None and self._settings.token and scope["path"] not in OPEN_PATHS:
+        if refusal is None and self._settings.token:
             redirect = self._with_cookie(scope)
             if redirect is not None:
                 await redirect(scope, receive, send)
                 return
-            refusal = self._refused_token(headers)
+            refusal = None if _is_open(scope) else self._refused_token(headers)
         refusal = refusal or self._refused_amount(scope, headers)
         if scope["type"] == "websocket":
             await self._websocket(refusal, scope, receive, send)
@@ -154,30 +157,32 @@ class Guard:
 
     def _refused_token(self, headers: Headers) -> Refusal | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            given = _cookie(headers.get("cookie", ""))
-        if self._is_token(given.strip()):
+        if self._is(self._settings.token, given.strip()) if scheme.lower() == "bearer" else self._has_cookie(headers):
             return None
         return Refusal(
             401, "The token is missing or wrong: send it as Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
         )
 
     def _with_cookie(self, scope: Scope) -> Response | None:
-        """Where a browser comes with ?token=…: the same address without it, and the token in a cookie."""
+        """Where a browser comes with ?token=…: the same address without it, and a cookie instead."""
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             return None
         pairs = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in pairs if name == "token"]
-        if not given or not self._is_token(given[0]):
+        if not given or not self._is(self._settings.token, given[0]):
             return None
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
         path = "/" + scope["path"].lstrip("/\\")  # "//host" would be another site
         answer = RedirectResponse(f"{path}?{rest}" if rest else path, 303)
-        answer.set_cookie(COOKIE, self._settings.token, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(COOKIE, session_of(self._settings.token), httponly=True, samesite="strict", path="/")
         return answer
 
-    def _is_token(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode("utf-8", "replace"), self._settings.token.encode())
+    def _has_cookie(self, headers: Headers) -> bool:
+        return self._is(session_of(self._settings.token), _cookie(headers.get("cookie", "")))
+
+    @staticmethod
+    def _is(wanted: str, given: str) -> bool:
+        return secrets.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
 
     def _refused_amount(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Refuse a body that says it is too large, and a client that changes too much in a minute."""
@@ -200,6 +205,17 @@ class Guard:
 
 def _answer(refusal: Refusal) -> Response:
     return JSONResponse({"error": f"{refusal.reason}."}, refusal.status, {**HEADERS, **(refusal.headers or {})})
+
+
+def session_of(token: str) -> str:
+    """What a browser's cookie holds for a token: it opens this server too, and does not say the token."""
+    return hmac.new(token.encode(), b"velatura browser session", "sha256").hexdigest()
+
+
+def _is_open(scope: Scope) -> bool:
+    """Whether a request needs no token: it reads what is the same on every server."""
+    is_reading = scope["type"] == "http" and scope["method"] in SAFE
+    return is_reading and OPEN_PATHS.fullmatch(scope["path"]) is not None
 
 
 def _is_own_host(host: str, names: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from velatura.errors import VelaturaError
@@ -20,10 +22,13 @@ from velatura.service.http_lists import list_routes
 from velatura.service.http_pictures import picture_routes
 from velatura.service.http_styles import style_routes
 from velatura.service.jobs import KeyUsedError, MissingError, QueueFullError
+from velatura.service.refusals import sentence_of
 from velatura.service.service import Service
 from velatura.version import __version__
 
+log = logging.getLogger("velatura.service")
 API = "/api/v1"
+DATABASE_RETRY = 5  # seconds after which to ask again, where the database does not answer
 STATUS: tuple[tuple[type[VelaturaError], int], ...] = (
     (QueueFullError, 429),
     (KeyUsedError, 409),
@@ -57,6 +62,7 @@ def create_app(service: Service) -> FastAPI:
             (409, "The request key came with another request."),
             (413, "The request is too large."),
             (422, "Something in the request is wrong."),
+            (503, "The database does not answer, or the worker has ended: try again as Retry-After says."),
             (429, "Too many jobs wait, or too many requests came: wait as long as Retry-After says."),
         )
     }
@@ -110,10 +116,14 @@ def _add_problems(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(RequestValidationError)
     def unreadable(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("body", "stylize", "fit"))
-        return JSONResponse({"error": f"{place or 'The request'}: {first['msg']}."}, 422)
+        return JSONResponse({"error": sentence_of(error.errors())}, 422)
+
+    @app.exception_handler(SQLAlchemyError)
+    def without_database(_request: Request, error: SQLAlchemyError) -> JSONResponse:
+        log.error("The database does not answer (%s).", type(error).__name__)  # its text may hold what a user sent
+        sentence = "The database does not answer: nothing was changed, so try again in a moment."
+        return JSONResponse({"error": sentence}, 503, {"Retry-After": str(DATABASE_RETRY)})
 
     @app.exception_handler(HTTPException)
     def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": f"{error.detail}."}, error.status_code, error.headers)
+        return JSONResponse({"error": f"{error.detail.rstrip('.')}."}, error.status_code, error.headers)

@@ -9,13 +9,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from velatura.service.files import MANIFEST
 from velatura.service.jobs import Job, MissingError, State
-from velatura.service.requests import JobRequest
+from velatura.service.live import Live, Phase
+from velatura.service.requests import NO_NUL, FitRequest, JobRequest, Strict
 from velatura.service.service import Moment, Service, Watch
 
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="A job.")]
@@ -29,7 +31,29 @@ Key = Annotated[
     ),
 ]
 SEARCH_MOST = 200
+DATABASE_PAUSE = 2.0  # seconds between two tries to ask a database that does not answer
 IMAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}, "image/png": {}}}}
+
+
+class Undo(Strict):
+    """What brings something removed back, as the answer to its removal had it."""
+
+    undo: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class RemovedJob(BaseModel):
+    """A removed job; ``undo`` brings it back, through POST /jobs/undo."""
+
+    id: str
+    undo: str
+
+
+class JobPhase(BaseModel):
+    """What a running job is about: step ``step`` of ``steps`` of what comes before painting, or of painting itself."""
+
+    phase: Phase
+    step: int
+    steps: int
 
 
 class Progress(BaseModel):
@@ -43,6 +67,7 @@ class Progress(BaseModel):
     step: int = 0
     losses: dict[str, float] = {}
     preview: str = ""
+    phase: JobPhase | None = None
 
 
 def progress_of(moment: Moment, shown_step: int = 0) -> Progress:
@@ -59,7 +84,15 @@ def progress_of(moment: Moment, shown_step: int = 0) -> Progress:
         step=live.step,
         losses=dict(live.losses),
         preview=f"data:image/jpeg;base64,{base64.b64encode(live.preview).decode()}" if fresh else "",
+        phase=_phase_of(moment.job, live),
     )
+
+
+def _phase_of(job: Job, live: Live) -> JobPhase | None:
+    """What a running picture is about; None for a fit."""
+    if isinstance(job.request, FitRequest):
+        return None
+    return JobPhase(phase=live.phase, step=min(live.done + 1, live.total), steps=live.total)
 
 
 def job_routes(service: Service) -> APIRouter:
@@ -75,13 +108,17 @@ def job_routes(service: Service) -> APIRouter:
 
     @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
     async def events(job_id: JobId) -> EventSourceResponse:
-        """Server-sent events named ``progress`` until the job is over, the last one named after its state."""
+        """Server-sent events named ``progress`` until the job is over, the last one named after its state.
+
+        Where a picture's phase goes on, an event named ``phase`` comes first, with ``phase`` (preparing or painting),
+        ``step`` and ``steps``.
+        """
         await run_in_threadpool(service.moment, job_id)
         return EventSourceResponse(_events(Watch(service, job_id)))
 
     @router.get("/history")
     def history(
-        search: Annotated[str, Query(max_length=SEARCH_MOST)] = "",
+        search: Annotated[str, Query(max_length=SEARCH_MOST, pattern=NO_NUL)] = "",
         state: State | None = None,
         before: Annotated[int, Query(ge=0, le=2**62)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -89,10 +126,15 @@ def job_routes(service: Service) -> APIRouter:
         """Jobs, the latest first, whose title, group or reason holds every word of ``search``; from before a number."""
         return service.history(search, state, before, limit)
 
-    @router.delete("/history/{job_id}", status_code=204)
-    def forget(job_id: JobId) -> None:
-        """Delete a job that is over, and its files."""
-        service.forget(job_id)
+    @router.delete("/history/{job_id}")
+    def forget(job_id: JobId) -> RemovedJob:
+        """Remove a job that is over, and its files; they are deleted after a day, or when 50 more were removed."""
+        return RemovedJob(id=job_id, undo=service.forget(job_id))
+
+    @router.post("/jobs/undo")
+    def undo(request: Undo) -> Job:
+        """Bring a removed job back."""
+        return service.bring_back(request.undo)
 
     return router
 
@@ -141,12 +183,19 @@ def _add_results(router: APIRouter, service: Service) -> None:
 
 async def _events(watching: Watch) -> AsyncIterator[ServerSentEvent]:
     """Moments of a job, each when something changed; a slow client misses some, and never the last."""
-    shown_step = 0
+    shown_step, shown_phase = 0, None
     while not watching.is_over:
-        moment = await run_in_threadpool(watching.look)
+        try:
+            moment = await run_in_threadpool(watching.look)
+        except SQLAlchemyError:  # a database that is away for a while must not end the events
+            await asyncio.sleep(DATABASE_PAUSE)
+            continue
         if moment is not None:
             progress = progress_of(moment, shown_step)
             shown_step = moment.live.preview_step if moment.live else shown_step
+            if progress.phase not in (None, shown_phase):
+                shown_phase = progress.phase
+                yield ServerSentEvent(progress.phase.model_dump_json(), event="phase")
             yield ServerSentEvent(
                 progress.model_dump_json(), event=moment.job.state if watching.is_over else "progress"
             )

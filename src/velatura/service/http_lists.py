@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from velatura.methods.shared_settings import SHARED
-from velatura.methods.validation import Choices, Range, setting_specs
+from velatura.methods.validation import UNSET, Allowed, Choices, Range, setting_specs
 from velatura.models.loading.catalogue import KNOWN
 from velatura.models.loading.load import is_present
 from velatura.registry import METHODS, NAMES, method_class
@@ -26,7 +26,10 @@ class ModelView(BaseModel):
 
 
 class SettingView(BaseModel):
-    """A setting: its kind, default, what is allowed in words and, where that says it, as numbers or texts."""
+    """A setting: its kind, default, what is allowed in words and, where that says it, as numbers or texts.
+
+    Numbers from ``low`` to ``high`` are allowed, and those in ``also``: 0 or -1, which leave it to the method.
+    """
 
     name: str
     kind: str
@@ -34,6 +37,7 @@ class SettingView(BaseModel):
     allowed: str
     low: float | None = None
     high: float | None = None
+    also: list[float] = []
     choices: list[str] = []
     help: str
 
@@ -113,8 +117,16 @@ def settings_of(name: str) -> list[SettingView]:
                 allowed=str(allowed or spec.kind),
                 low=allowed.low if isinstance(allowed, Range) else None,
                 high=allowed.high if isinstance(allowed, Range) else None,
+                also=_also(allowed),
                 choices=list(allowed.values) if isinstance(allowed, Choices) else list(NO_PATHS.get(spec.name, ())),
                 help=spec.meaning.replace("``", ""),
             )
         )
     return views
+
+
+def _also(allowed: Allowed | None) -> list[float]:
+    """The numbers outside a range that are allowed too."""
+    if not isinstance(allowed, Range):
+        return []
+    return [0.0] * allowed.or_zero + [UNSET] * allowed.or_unset

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from pydantic import BaseModel, Field
 
-from velatura.service.http_jobs import IMAGE, Key
+from velatura.service.http_jobs import IMAGE, Key, Undo
 from velatura.service.jobs import Job
 from velatura.service.requests import FitRequest, Name, Strict
 from velatura.service.service import Service
@@ -34,12 +34,6 @@ class MixRequest(Strict):
 
     name: Name
     parts: list[Part] = Field(min_length=2, max_length=20)
-
-
-class Undo(Strict):
-    """What brings a removed style back."""
-
-    undo: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Removed(BaseModel):

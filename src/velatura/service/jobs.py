@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, String, cast, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from velatura.errors import VelaturaError
-from velatura.service.database import JobRow, Sessions
-from velatura.service.requests import FitRequest, JobRequest, StylizeRequest
+from velatura.service.database import JobRow, RemovedJobRow, Sessions
+from velatura.service.requests import FitRequest, JobRequest, StylizeRequest, is_same
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -46,6 +46,19 @@ class Outcome(BaseModel):
     layers: dict[str, str] = {}
 
 
+class JobStyle(BaseModel):
+    """A style of a job: what the request calls it (``style``), what a user does, and whether it is gone, so that the
+    job cannot be made again.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    style: str
+    name: str
+    kept: str = ""
+    missing: bool = False
+
+
 class Job(BaseModel):
     """A job as it stands: ``reason`` says why it failed; times are seconds since 1970."""
 
@@ -62,6 +75,7 @@ class Job(BaseModel):
     started: float | None
     finished: float | None
     outcome: Outcome
+    styles: list[JobStyle] = []
 
 
 @dataclass(frozen=True)
@@ -117,14 +131,14 @@ class JobStore:
             row = session.scalar(select(JobRow).where(JobRow.key == key))
         if row is None:
             return None
-        if row.request != request.model_dump(mode="json"):
+        if not is_same(row.request, request):
             raise KeyUsedError("This request key came with another request before: give every request its own.")
         return Job.model_validate(row)
 
     def get(self, job_id: str) -> Job:
         """A job by id. Raises MissingError."""
         with self._sessions() as session:
-            row = session.scalar(select(JobRow).where(JobRow.id == job_id))
+            row = session.scalar(select(JobRow).where(JobRow.id == job_id, _in_history()))
         if row is None:
             raise MissingError("There is no such job: it may have been deleted from the history.")
         return Job.model_validate(row)
@@ -200,7 +214,7 @@ class JobStore:
 
     def history(self, search: str = "", state: State | None = None, before: int = 0, limit: int = 50) -> list[Job]:
         """Jobs, the latest first, whose title, group or reason holds each word of ``search``; before a number."""
-        query = select(JobRow).order_by(JobRow.number.desc()).limit(limit)
+        query = select(JobRow).where(_in_history()).order_by(JobRow.number.desc()).limit(limit)
         for word in search.split():
             places = (JobRow.title, JobRow.group, JobRow.reason)
             query = query.where(or_(*(place.icontains(word, autoescape=True) for place in places)))
@@ -209,13 +223,11 @@ class JobStore:
         with self._sessions() as session:
             return [Job.model_validate(row) for row in session.scalars(query)]
 
-    def forget(self, job_id: str) -> None:
-        """Delete a job that is over. Raises MissingError, and VelaturaError for one that is not."""
-        job = self.get(job_id)
-        if job.state in ACTIVE:
-            raise VelaturaError("This job is not over: cancel it first.")
-        with self._sessions.begin() as session:
-            session.delete(session.get_one(JobRow, job.number))
+    def uses(self, digest: str) -> bool:
+        """Whether a job, a removed one too, names this copy of a style."""
+        with self._sessions() as session:
+            query = select(JobRow.number).where(cast(JobRow.request, String).contains(digest)).limit(1)
+            return session.scalar(query) is not None
 
     def _move(self, job_id: str, states: Sequence[str], **values: Any) -> bool:
         with self._sessions.begin() as session:
@@ -225,6 +237,11 @@ class JobStore:
     def _count(session: Session, state: str, *conditions: ColumnElement[bool]) -> int:
         query = select(func.count()).select_from(JobRow).where(JobRow.state == state, *conditions)
         return session.scalar(query) or 0
+
+
+def _in_history() -> ColumnElement[bool]:
+    """The jobs that were not removed."""
+    return JobRow.id.not_in(select(RemovedJobRow.job))
 
 
 def _moved(session: Session, which: ColumnElement[bool], states: Sequence[str], **values: Any) -> bool:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-import torch
 from torch import Tensor
 
 from velatura.errors import StoppedError
 from velatura.models.backbone import Backbone
-from velatura.picture import pixels_to_image
-from velatura.service.files import jpeg
+from velatura.service.previews import Previewer
 
 T = TypeVar("T")
-PREVIEW_SIDE, PREVIEW_QUALITY = 512, 75
+Phase = Literal["preparing", "painting"]
+DENOISING = "denoising"  # the stage in which steps are shown
 CURVE = 400  # points of a curve of losses, beyond which every second one is dropped
 
 
@@ -36,6 +35,11 @@ class Live:
     curve: tuple[tuple[int, float], ...] = ()
     preview: bytes = b""
     preview_step: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Whether it is being painted, or something comes before: loading, a style's fit, the photo's inversion."""
+        return "painting" if self.step or self.stage == DENOISING else "preparing"
 
 
 class Board:
@@ -73,7 +77,7 @@ class JobProgress:
     """
 
     def __init__(self, board: Board, job_ids: Sequence[str], backbone: Backbone, stopped: Callable[[], bool]) -> None:
-        self._board, self._job_ids, self._backbone = board, job_ids, backbone
+        self._board, self._job_ids, self._previewer = board, job_ids, Previewer(backbone)
         self._stopped, self._step = stopped, 0
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
@@ -95,9 +99,7 @@ class JobProgress:
         self._step += 1
         self._show(lambda live: replace(live, step=self._step))
         if self._step % self._board.preview_every == 0 or self._step == 1:
-            with torch.no_grad():
-                image = pixels_to_image(self._backbone.decode(x0()[:1]))
-            shown = jpeg(image, PREVIEW_SIDE, PREVIEW_QUALITY)
+            shown = self._previewer.preview(x0()[:1])
             self._board.show(self._job_ids[:1], lambda live: replace(live, preview=shown, preview_step=self._step))
 
     def _show(self, change: Callable[[Live], Live]) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from velatura.app.auto_strength import check_has_strength
 from velatura.app.former_names import Choice, current
 from velatura.app.options import AUTO
 from velatura.app.studio import configured
 from velatura.errors import SettingError
+from velatura.methods.adapters.control import EDGES
+from velatura.methods.adapters.settings import ADAPTER_FILES
 from velatura.methods.base import Method
 from velatura.methods.s2prest.edges import EDGE_SOURCES
 from velatura.methods.validation import MAX_SEED
@@ -21,10 +23,17 @@ from velatura.registry import preset_settings
 
 PICTURE, MASK, TEXT = "picture:", "mask:", "text:"
 # Settings that on a command line may also be a file's path: what they may be here.
-NO_PATHS: Mapping[str, tuple[str, ...]] = {"edges": EDGE_SOURCES, "noise_file": ("",)}
+NO_PATHS: Mapping[str, tuple[str, ...]] = {
+    "edges": EDGE_SOURCES,
+    "noise_file": ("",),
+    "control": tuple(EDGES),
+    **dict.fromkeys(ADAPTER_FILES, ("",)),
+}
 STORED_MASK = re.compile(r"(not:){0,3}mask:[0-9a-f]{64}")
 # What is no query would be read as a mask picture's path on the server.
 QUERY = re.compile(r"(not:){0,3}((sam2|fastsam):)?(box|point|polygon|text|segment):\s*\S.*", re.DOTALL)
+
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no text with a NUL in it
 
 PictureId = Annotated[
     str, Field(pattern=r"^[0-9a-f]{64}$", description="An uploaded picture, as POST /pictures names it.")
@@ -34,6 +43,7 @@ StyleText = Annotated[
     Field(
         min_length=1,
         max_length=1000,
+        pattern=NO_NUL,
         description="A style's name in the library, picture:ID of an uploaded picture, or text:words.",
     ),
 ]
@@ -42,14 +52,25 @@ Where = Annotated[
     Field(
         min_length=1,
         max_length=10_000,
+        pattern=NO_NUL,
         description="mask:ID of an uploaded picture, box:x0,y0,x1,y1, point:x,y;not:x,y, polygon:x,y;x,y;x,y, "
         "segment:1,2 or text:words, with not: before it for everything else.",
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=80)]
+Kept = Annotated[
+    str,
+    Field(
+        pattern=r"^([0-9a-f]{64})?$",
+        description="The SHA-256 of the copy of the library's style that a job uses. It is filled in when the job is "
+        "accepted, so that its request makes the same again, whatever becomes of the style's name.",
+    ),
+]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=NO_NUL)]
+Group = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Setting = bool | int | Number | Annotated[str, Field(max_length=2000)] | dict[str, Number | tuple[Number, Number]]
+Text = Annotated[str, Field(max_length=2000, pattern=NO_NUL)]
+Setting = bool | int | Number | Text | dict[str, Number | tuple[Number, Number]]
 Settings = Annotated[
     dict[str, Setting], Field(max_length=100, description="The method's settings by name; GET /methods lists them.")
 ]
@@ -61,18 +82,28 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class StyleShare(Strict):
-    """A style and its weight in a mix."""
+class UsedStyle(Strict):
+    """A style that a request names."""
 
     style: StyleText
+    kept: Kept = ""
+
+    @property
+    def is_of_library(self) -> bool:
+        """Whether it is named by its name in the library."""
+        return not self.style.startswith((PICTURE, TEXT))
+
+
+class StyleShare(UsedStyle):
+    """A style and its weight in a mix."""
+
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
 
-class RegionRequest(Strict):
+class RegionRequest(UsedStyle):
     """A style in a part of the picture: how much of it (``weight``), and in which part of the run it acts."""
 
     where: Where
-    style: StyleText
     weight: Share = 1.0
     start: Share = 0.0
     end: Share = 1.0
@@ -89,7 +120,18 @@ class StylizeRequest(Strict):
     preset: str = Field(default="", max_length=80)
     settings: Settings = {}
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    group: str = Field(default="", max_length=200)
+    group: Group = ""
+
+    @property
+    def used_styles(self) -> tuple[UsedStyle, ...]:
+        """The styles that it names, in order."""
+        return (*self.styles, *self.regions)
+
+    def with_styles(self, change: Callable[[UsedStyle], str]) -> StylizeRequest:
+        """The same request with other ``kept`` copies of its styles."""
+        styles = [share.model_copy(update={"kept": change(share)}) for share in self.styles]
+        regions = [region.model_copy(update={"kept": change(region)}) for region in self.regions]
+        return self.model_copy(update={"styles": styles, "regions": regions})
 
 
 class FitRequest(Strict):
@@ -102,10 +144,11 @@ class FitRequest(Strict):
     method: str = Field(default="guided", max_length=80)
     settings: Settings = {}
     replace: bool = False
-    group: str = Field(default="", max_length=200)
+    group: Group = ""
 
 
 JobRequest = Annotated[StylizeRequest | FitRequest, Field(discriminator="kind")]
+REQUEST: TypeAdapter[StylizeRequest | FitRequest] = TypeAdapter(JobRequest)
 
 
 def method_of(request: StylizeRequest | FitRequest) -> tuple[Method, dict[str, Any]]:
@@ -163,10 +206,18 @@ def pictures_of(request: StylizeRequest | FitRequest) -> list[str]:
     """The ids of the uploaded pictures that a request names."""
     if isinstance(request, FitRequest):
         return [*request.pictures, *([request.mask] if request.mask else [])]
-    styles = [share.style for share in request.styles] + [region.style for region in request.regions]
+    styles = [used.style for used in request.used_styles]
     masks = [region.where.replace("not:", "") for region in request.regions]
     named = [style.removeprefix(PICTURE) for style in styles if style.startswith(PICTURE)]
     return [request.content, *named, *(mask.removeprefix(MASK) for mask in masks if mask.startswith(MASK))]
+
+
+def is_same(stored: Mapping[str, Any], asked: StylizeRequest | FitRequest) -> bool:
+    """Whether a job's stored request is what is asked now; which copies of styles it keeps may be left out."""
+    earlier = REQUEST.validate_python(stored)
+    if isinstance(earlier, StylizeRequest):
+        return asked in (earlier, earlier.with_styles(lambda _: ""))
+    return asked == earlier
 
 
 def batch_key(request: StylizeRequest | FitRequest, method: Method) -> str:

@@ -16,13 +16,14 @@ from velatura.regions import Query, Region
 from velatura.regions.masks import Mask, mask_of_image
 from velatura.regions.query import NOT, NotQuery
 from velatura.service.files import PictureStore
-from velatura.service.jobs import MissingError
+from velatura.service.kept_styles import KeptStyles, no_style
 from velatura.service.requests import (
     MASK,
     PICTURE,
     FitRequest,
     JobRequest,
     StylizeRequest,
+    UsedStyle,
     check_where,
     method_of,
     pictures_of,
@@ -47,10 +48,11 @@ class StoredMask:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs requests with a Studio; pictures that they name are those of a store."""
+    """Runs requests with a Studio; pictures and copies of styles that they name are those of stores."""
 
     studio: Studio
     pictures: PictureStore
+    kept: KeptStyles
 
     def check(self, request: JobRequest) -> Method:
         """The request's method. Raises a VelaturaError for what can be seen to be wrong without the model."""
@@ -60,7 +62,7 @@ class Runner:
         if isinstance(request, FitRequest):
             self.studio.library.path(request.name)
             if self.studio.library.has(request.name) and not request.replace:
-                raise StyleError(f"There is a style '{request.name}' already: choose another name, or replace it.")
+                raise StyleError(f"There is a style '{request.name}' already: choose another name.")
             return method
         if bool(request.styles) == bool(request.regions):
             raise SettingError("Give styles for the whole picture, or regions with styles, and not both.")
@@ -71,15 +73,18 @@ class Runner:
             check_where(region.where)
             self.query(region.where)
             Span(region.start, region.end).check("a region")
-        for style in [share.style for share in request.styles] + [region.style for region in request.regions]:
-            self._check_style(style, method)
+        for used in request.used_styles:
+            if used.style.startswith(TEXT_STYLE):
+                text_style(used.style.removeprefix(TEXT_STYLE), method)
+            elif self.is_missing(used):
+                raise no_style(used.style)
         return method
 
-    def _check_style(self, style: str, method: Method) -> None:
-        if style.startswith(TEXT_STYLE):
-            text_style(style.removeprefix(TEXT_STYLE), method)
-        elif not style.startswith(PICTURE) and not self.studio.library.has(style):
-            raise MissingError("There is no style of that name: GET /styles lists them.")
+    def is_missing(self, used: UsedStyle) -> bool:
+        """Whether a style of a request is gone: of its copy, of the library, or of the uploaded pictures."""
+        if used.is_of_library:
+            return not (self.kept.has(used.kept) if used.kept else self.studio.library.has(used.style))
+        return used.style.startswith(PICTURE) and not self.pictures.has(used.style.removeprefix(PICTURE))
 
     def stylize(self, requests: Sequence[StylizeRequest]) -> list[Stylization]:
         """The results of requests that differ in their contents only; one alone may have regions."""
@@ -88,14 +93,12 @@ class Runner:
         contents = [self.pictures.open(each.content) for each in requests]
         if request.regions:
             return [self._stylize_regions(request, contents[0], method)]
-        mixed: list[tuple[OneStyle, float]] = [
-            (self.style(share.style, method), share.weight) for share in request.styles
-        ]
+        mixed: list[tuple[OneStyle, float]] = [(self.style(share, method), share.weight) for share in request.styles]
         return self.studio.stylize_all(contents, mixed, request.seed, method, **extra)
 
     def _stylize_regions(self, request: StylizeRequest, content: Picture, method: Method) -> Stylization:
         regions = [
-            Region(self.style(each.style, method), self.query(each.where), each.weight, Span(each.start, each.end))
+            Region(self.style(each, method), self.query(each.where), each.weight, Span(each.start, each.end))
             for each in request.regions
         ]
         return method.stylize([content], regions, self.studio.context(request.seed))[0]
@@ -111,14 +114,21 @@ class Runner:
         self.studio.library.add(fitted, replace=request.replace or is_again)
         return fitted
 
-    def style(self, style: str, method: Method) -> Style:
+    def style(self, used: UsedStyle, method: Method) -> Style:
         """A style in words, of an uploaded picture, or of the library; a text is never taken for a path."""
-        source: OneStyle = style
-        if style.startswith(PICTURE):
-            source = self.pictures.open(style.removeprefix(PICTURE))
-        elif not style.startswith(TEXT_STYLE):
-            source = self.studio.library.load(style)
+        source: OneStyle = used.style
+        if used.style.startswith(PICTURE):
+            source = self.pictures.open(used.style.removeprefix(PICTURE))
+        elif used.is_of_library:
+            source = self._of_library(used)
         return self.studio.style(source, method)
+
+    def _of_library(self, used: UsedStyle) -> Style:
+        if used.kept:
+            return self.kept.load(used.kept, used.style)
+        if not self.studio.library.has(used.style):  # a job of an earlier version, which kept no copy
+            raise no_style(used.style)
+        return self.studio.library.load(used.style)
 
     def query(self, where: str) -> Query:
         """A region's query; masks are uploaded pictures. Raises SettingError for what is no query."""

@@ -20,11 +20,14 @@ GRACE = 5  # seconds that open requests have when the server ends
 def serve(settings: ServiceSettings, say: Callable[[str], None], app: FastAPI | None = None) -> None:
     """Serve the API, or an ``app`` with it, until SIGINT or SIGTERM.
 
-    Raises SettingError for a taken port, and for a data folder that another server uses.
+    Raises SettingError for a taken port, and for a data folder that another server uses, ModelError for a model that
+    cannot be loaded.
     """
     listening = listen(settings)
     served = app or create_app(Service(settings))
-    served.state.service.start()  # now, so that its error is a sentence and no trace
+    # Now, so that its error is a sentence and no trace, and no job's.
+    served.state.service.load_model()
+    served.state.service.start()
     say(f"Velatura is at {address(settings, listening)}")
     logging.getLogger("velatura.service").setLevel(logging.INFO)
     # uvicorn's own log of requests holds paths and queries; ours does not.

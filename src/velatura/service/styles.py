@@ -71,10 +71,8 @@ class StyleShelf:
         """Give a style another name. Raises MissingError, and StyleError for a name that is taken or cannot be one."""
         with self._lock:
             self._check(name)
-            target = self._library.path(new)
-            if target.exists():
-                raise StyleError(f"There is a style '{new}' already: choose another name.")
-            self._library.path(name).rename(target)
+            self._check_free(new)
+            self._library.path(name).rename(self._library.path(new))
         return self.get(new)
 
     def remove(self, name: str) -> str:
@@ -113,6 +111,7 @@ class StyleShelf:
         styles = [(self._load(each), weight) for each, weight in shares]
         mixed = method_class(styles[0][0].method)().mix(styles)
         with self._lock:
+            self._check_free(name)
             self._library.add(replace(mixed, name=name))
         return self.get(name)
 
@@ -134,12 +133,19 @@ class StyleShelf:
             file.unlink(missing_ok=True)
         style = replace(style, name=name or style.name)
         with self._lock:
+            if not replace_existing:
+                self._check_free(style.name)
             self._library.add(style, replace=replace_existing)
         return self.get(style.name)
 
     def _check(self, name: str) -> None:
         if not self._library.has(name):
             raise MissingError("There is no style of that name.")
+
+    def _check_free(self, name: str) -> None:
+        """Raise StyleError for a name that is taken or cannot be one."""
+        if self._library.path(name).exists():
+            raise StyleError(f"There is a style '{name}' already: choose another name.")
 
     def _load(self, name: str) -> Style:
         self._check(name)
