@@ -39,7 +39,7 @@ test-ray: install
 
 test-ui: install
 	test -x /usr/bin/chromium || apt-get install --yes --quiet chromium || (apt-get update --quiet && apt-get install --yes --quiet chromium)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ui tests/test_page_browser.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ui tests/test_page_browser.py tests/test_page_troubles.py
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

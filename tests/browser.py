@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +32,10 @@ PATIENCE = 60_000  # milliseconds
 
 
 @contextmanager
-def served(data: Path) -> Iterator[tuple[str, Service]]:
+def served(data: Path, token: str = "") -> Iterator[tuple[str, Service]]:
     """The page's URL and its service, over the tiny model, on a free port."""
     service = Service(
-        ServiceSettings(data=data / "service", port=0, rate=100_000, preview_every=1),
+        ServiceSettings(data=data / "service", port=0, rate=100_000, preview_every=1, token=token),
         Studio(tiny_house().pipeline, library_folder=data / "styles"),
     )
     config = uvicorn.Config(
@@ -105,7 +105,7 @@ class Visitor:
 
     def steps(self, number: int) -> None:
         """Set the number of steps, below the fold."""
-        field = self.page.get_by_label("steps", exact=True)
+        field = self.page.get_by_label("Steps", exact=True)
         if not field.is_visible():
             self.page.get_by_text("All settings").click()
         field.fill(str(number))
@@ -126,6 +126,16 @@ class Visitor:
         assert box
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
+    def draws_at(self, x: float, y: float) -> bool:
+        """Whether something is drawn over a point of the photo."""
+        return bool(
+            self.page.locator("canvas").evaluate(
+                """(canvas, [x, y]) => canvas.getContext("2d")
+                .getImageData(x * canvas.width, y * canvas.height, 1, 1).data[3] > 0""",
+                [x, y],
+            )
+        )
+
     def shot(self, name: str) -> None:
         """Keep a screenshot."""
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -136,6 +146,19 @@ class Visitor:
         self.page.evaluate(script)
         found = self.page.evaluate("axe.run()")
         return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in found["violations"]]
+
+    def loses_the_server(self) -> Callable[[], None]:
+        """Let no request through, as where the server is away; returns what brings it back."""
+        self.context.route("**/*", lambda route: route.abort())
+        return lambda: self.context.unroute_all(behavior="ignoreErrors")
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        """Draw a line on the photo."""
+        self.page.mouse.move(*self.on_photo(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.on_photo(*point), steps=4)
+        self.page.mouse.up()
 
     def leave(self) -> None:
         """Close the page. Raises AssertionError where it logged an error or asked for anything of another host."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import smooth_image
-
 pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python")
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser import CHROMIUM, Visitor, halves, launched, served
+from tests.browser import CHROMIUM, Visitor
 from velatura.service.service import Service
 
+pytest_plugins = ("tests.page_fixtures",)
 pytestmark = [pytest.mark.ui, pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed")]
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Service]]:
-    with served(tmp_path_factory.mktemp("page")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = launched(playwright)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    import axe_playwright_python
-
-    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-
-
-@pytest.fixture
-def visitor(browser: Browser, place: tuple[str, Service]) -> Iterator[Visitor]:
-    found = Visitor(browser, place[0])
-    yield found
-    for job in place[1].history(limit=5):  # a test that fails must not keep the next one waiting
-        place[1].cancel(job.id)
-    found.leave()
-
-
-@pytest.fixture
-def style(tmp_path: Path) -> Path:
-    path = tmp_path / "waves.png"
-    smooth_image(64, 64, 7).save(path)
-    return path
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return halves(tmp_path)
 
 
 def latest(service: Service) -> Any:
@@ -110,7 +66,7 @@ def test_a_photo_is_stylised_before_ones_eyes_and_kept(
     card.get_by_role("button", name="Use these settings again").click()
     page.locator(".stage img").first.wait_for()
     assert page.get_by_role("radio", name="Quick look").is_checked()
-    assert page.get_by_label("steps", exact=True).input_value() == "12"
+    assert page.get_by_label("Steps", exact=True).input_value() == "12"
     assert latest(place[1]).request.settings == {"size": 256, "steps": 12}
 
 
@@ -148,10 +104,12 @@ def test_a_region_by_click_leaves_everything_else_as_it_is(
     for _ in range(100):  # the segments are found by the server meanwhile
         page.mouse.move(*visitor.on_photo(0.2, 0.5))
         page.mouse.move(*visitor.on_photo(0.25, 0.5))
-        if drawn(visitor, 0.25, 0.5):
+        if visitor.draws_at(0.25, 0.5):
             break
         page.wait_for_timeout(50)
-    assert drawn(visitor, 0.25, 0.5) and not drawn(visitor, 0.75, 0.5), "what is under the pointer is not highlighted"
+    assert visitor.draws_at(0.25, 0.5) and not visitor.draws_at(0.75, 0.5), (
+        "what is under the pointer is not highlighted"
+    )
     page.mouse.click(*visitor.on_photo(0.25, 0.5))
     page.get_by_text("1 part").wait_for()
     visitor.shot("region")
@@ -160,17 +118,6 @@ def test_a_region_by_click_leaves_everything_else_as_it_is(
     assert [region.where for region in job.request.regions] in (["segment:1"], ["segment:2"])
     made, asked = (np.asarray(Image.open(path).convert("RGB")) for path in (place[1].results.path(job.id), photo))
     assert (made[:, 72:] == asked[:, 72:]).all() and (made[:, :56] != asked[:, :56]).any()
-
-
-def drawn(visitor: Visitor, x: float, y: float) -> bool:
-    """Whether something is drawn over a point of the photo."""
-    return bool(
-        visitor.page.locator("canvas").evaluate(
-            """(canvas, [x, y]) => canvas.getContext("2d")
-            .getImageData(x * canvas.width, y * canvas.height, 1, 1).data[3] > 0""",
-            [x, y],
-        )
-    )
 
 
 def test_regions_by_keys_box_and_brush(visitor: Visitor, place: tuple[str, Service], photo: Path, style: Path) -> None:
@@ -185,16 +132,10 @@ def test_regions_by_keys_box_and_brush(visitor: Visitor, place: tuple[str, Servi
     page.get_by_text("1 part").wait_for()
     visitor.press("Another region")
     visitor.tool("Brush")
-    page.mouse.move(*visitor.on_photo(0.1, 0.2))
-    page.mouse.down()
-    page.mouse.move(*visitor.on_photo(0.3, 0.3), steps=6)
-    page.mouse.up()
+    visitor.drag((0.1, 0.2), (0.3, 0.3))
     page.get_by_text("painted", exact=True).wait_for()
     visitor.tool("Box")
-    page.mouse.move(*visitor.on_photo(0.05, 0.5))
-    page.mouse.down()
-    page.mouse.move(*visitor.on_photo(0.45, 0.95), steps=4)
-    page.mouse.up()
+    visitor.drag((0.05, 0.5), (0.45, 0.95))
     page.locator(".region").nth(2).wait_for()
     page.get_by_label("How much of it").nth(1).fill("0.5")
     visitor.shot("regions")

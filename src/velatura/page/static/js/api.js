@@ -1,5 +1,6 @@
 // The service's HTTP API: one function for each thing that the page asks of it.
 
+import { pause, whenBack } from "./connection.js";
 import { t } from "./texts.js";
 
 const ROOT = "/api/v1", PAGE = "/page/data";
@@ -18,13 +19,19 @@ async function call(method, path, { json, form, key, root = ROOT } = {}) {
   try {
     answer = await send();
   } catch {
-    throw new Error(t.offline);
+    whenBack();
+    throw Object.assign(new Error(t.offline), { isOffline: true });
   }
-  if (answer.status === 401) askForToken();
+  if (answer.status === 401) {
+    askForToken(); // the dialogue says it: no message besides
+    throw Object.assign(new Error(t.login.help), { name: "AbortError" });
+  }
   if (answer.ok) return answer.status === 204 ? null : answer.headers.get("content-type")?.includes("json") ? answer.json() : answer.blob();
-  if (answer.status === 429 && answer.headers.get("retry-after")) throw new Error(t.busy(answer.headers.get("retry-after")));
-  throw new Error(await reason(answer));
+  if (answer.status === 429 && answer.headers.get("retry-after")) throw refused(answer, t.busy(answer.headers.get("retry-after")));
+  throw refused(answer, await reason(answer));
 }
+
+const refused = ({ status }, why) => Object.assign(new Error(why), { status });
 
 async function reason(answer) {
   try {
@@ -60,6 +67,7 @@ export const api = {
   choose: (choice) => call("POST", "/choices", { json: choice, root: PAGE }),
   history: (query) => call("GET", `/history?${new URLSearchParams(query)}`),
   forget: (id) => call("DELETE", `/history/${id}`),
+  bringBack: (undo) => call("POST", "/jobs/undo", { json: { undo } }),
   methods: () => call("GET", "/methods"),
   styles: () => call("GET", "/styles"),
   fitStyle: (request) => call("POST", "/styles", { json: { kind: "fit", ...request }, key: freshKey() }),
@@ -73,33 +81,72 @@ export const api = {
 };
 
 /** A file that the server has, as a blob. Raises with the server's sentence. */
-export async function fetchBlob(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(await reason(answer));
-  return answer.blob();
-}
+export const fetchBlob = (url) => call("GET", url, { root: "" });
 
-/** Follow a job until it is over: `show` gets each event's name and data. Returns a function that stops following. */
+export const isOver = (job) => OVER.includes(job.state);
+
+/**
+ * Follow a job until it is over, over lost connections too: `show` gets each event's name and data, and "lost" while
+ * the server does not answer. Returns a function that stops following.
+ */
 export function follow(id, show) {
-  const source = new EventSource(`${ROOT}/jobs/${id}/events`);
-  for (const name of ["progress", ...OVER]) {
-    source.addEventListener(name, (event) => {
-      if (OVER.includes(name)) source.close();
-      show(name, JSON.parse(event.data));
-    });
-  }
-  return () => source.close();
+  let source = null;
+  let isLeft = false;
+  const open = () => {
+    source = new EventSource(`${ROOT}/jobs/${id}/events`);
+    for (const name of ["progress", "phase", ...OVER]) {
+      source.addEventListener(name, (event) => {
+        if (OVER.includes(name)) source.close();
+        show(name, JSON.parse(event.data));
+      });
+    }
+    source.addEventListener("error", again);
+  };
+  const again = async () => {
+    source.close();
+    show("lost", {});
+    await pause(POLL);
+    await whenBack();
+    if (isLeft) return;
+    try {
+      await api.job(id);
+    } catch (error) {
+      if (error.status === 404) show("failed", { job: { reason: t.job.gone } });
+      if (error.status === 404 || error.name === "AbortError") return;
+    }
+    if (!isLeft) open();
+  };
+  open();
+  return () => { isLeft = true; source.close(); };
 }
 
 const POLL = 1000; // milliseconds: a browser keeps few streams open at once, so what is not shown live is asked for
 
-/** Call `over` with each job of a group as it ends, until all `ids` have. */
-export async function untilOver(group, ids, over) {
-  const left = new Set(ids);
-  while (left.size) {
-    await new Promise((resolve) => setTimeout(resolve, POLL));
-    for (const job of await api.history({ search: group, limit: 200 })) {
-      if (OVER.includes(job.state) && left.delete(job.id)) over(job);
+/**
+ * Ask for the jobs of a group until all `ids` are over: `show` gets each job that changed its state, "gone" where it
+ * was deleted. A server that does not answer is waited for.
+ */
+export async function untilOver(group, ids, show) {
+  const states = new Map(ids.map((id) => [id, "queued"]));
+  while (states.size) {
+    await pause(POLL);
+    for (const job of await jobsOf(group, [...states.keys()])) {
+      if (job.state === states.get(job.id)) continue;
+      if (isOver(job) || job.state === "gone") states.delete(job.id);
+      else states.set(job.id, job.state);
+      await show(job);
     }
+  }
+}
+
+async function jobsOf(group, ids) {
+  try {
+    const found = new Map((await api.history({ search: group, limit: 200 })).map((job) => [job.id, job]));
+    return ids.map((id) => found.get(id) ?? { id, state: "gone" });
+  } catch (error) {
+    const mayPass = error.isOffline || error.status === 429 || error.status >= 500;
+    if (!mayPass) throw error;
+    await whenBack();
+    return [];
   }
 }

@@ -102,7 +102,7 @@ export class Compare {
   }
 
   results(standings) {
-    return standings.length ? h("div", { class: "toolcard" }, h("h3", {}, t.compare.results), standings.map(({ name, won, all, score, low, high }) => h("div", { class: "options" },
+    return standings.length ? h("div", { class: "toolcard" }, h("h3", {}, t.compare.results), h("p", { class: "help" }, t.compare.scoreHelp), standings.map(({ name, won, all, score, low, high }) => h("div", { class: "options" },
       h("span", {}, t.compare.preferred(name, won, all)),
       h("div", { class: "bar", "aria-hidden": "true" }, h("span", { style: `width: ${(100 * won) / all}%` })),
       high > low ? h("span", { class: "help" }, t.compare.score(score, low, high)) : null))) : null;

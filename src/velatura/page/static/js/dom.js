@@ -22,6 +22,7 @@ export function fill(element, ...children) {
 }
 
 let serial = 0;
+const MOST_TOASTS = 3;
 
 /** An id that no other element has. */
 export const freshId = (stem) => `${stem}-${++serial}`;
@@ -29,6 +30,8 @@ export const freshId = (stem) => `${stem}-${++serial}`;
 /** A short message at the bottom, read aloud by screen readers; with `undo`, a button that takes it back. */
 export function toast(message, { error = false, undo = null } = {}) {
   const place = document.querySelector("#toasts");
+  [...place.children].find((each) => each.firstChild.textContent === message)?.remove();
+  while (place.children.length >= MOST_TOASTS) place.firstChild.remove();
   const note = h("div", { class: error ? "toast bad" : "toast" }, h("span", {}, message));
   const gone = () => note.remove();
   if (undo) note.append(h("button", { type: "button", class: "plain", onclick: () => { gone(); guarded(undo)(); } }, t.undo));
@@ -57,18 +60,20 @@ export function fileButton(text, accept, take, { multiple = false, cls = "" } = 
 }
 
 /** A labelled slider whose value is shown; `say` turns the number into words. */
-export function slider({ label, min, max, step, value, say = String, oninput, help = "" }) {
+export function slider({ label, min, max, step, value, say = String, oninput, help = "", cls = "" }) {
   const id = freshId("slider");
   const shown = h("output", { for: id }, say(value));
   const input = h("input", { id, type: "range", min, max, step, value, "aria-valuetext": say(value),
     oninput: () => {
       shown.textContent = say(Number(input.value));
       input.setAttribute("aria-valuetext", say(Number(input.value)));
+      field.classList.remove("unset");
       oninput(Number(input.value));
     } });
   input.value = value;
-  return h("div", { class: "field" }, h("div", { class: "fieldhead" }, h("label", { for: id }, label), shown), input,
+  const field = h("div", { class: `field ${cls}` }, h("div", { class: "fieldhead" }, h("label", { for: id }, label), shown), input,
     help ? h("p", { class: "help" }, help) : null);
+  return field;
 }
 
 /** A labelled list to choose from; options are pairs of value and text. */
@@ -79,6 +84,17 @@ export function choice({ label, options, value, onchange, help = "" }) {
   return h("div", { class: "field" }, h("label", { for: id }, label), select, help ? h("p", { class: "help" }, help) : null);
 }
 
+/** Say at an input why its value cannot be used; an empty text takes that away. `place` is an empty element below it. */
+export function sayAt(input, place, message) {
+  place.textContent = message;
+  place.id ||= freshId("fault");
+  input.toggleAttribute("aria-invalid", Boolean(message));
+  input.setAttribute("aria-describedby", place.id);
+}
+
+/** The place for what sayAt says. */
+export const faultPlace = () => h("p", { class: "fault", role: "alert" });
+
 /** Choices side by side, of which one holds. */
 export function segmented({ label, options, value, onchange, cls = "" }) {
   const name = freshId("seg");
@@ -87,13 +103,15 @@ export function segmented({ label, options, value, onchange, cls = "" }) {
       h("input", { type: "radio", name, value: key, checked: key === value, onchange: () => onchange(key) }), h("span", {}, text))));
 }
 
-/** A dialogue with a heading and a way out; it is removed when it is closed. */
+/** A dialogue with a heading and a way out; it is removed when it is closed. While it is open messages appear in it. */
 export function dialog(title, ...children) {
   const id = freshId("dialog");
-  const box = h("dialog", { "aria-labelledby": id, onclose: () => box.remove() },
+  const toasts = document.querySelector("#toasts");
+  const box = h("dialog", { "aria-labelledby": id, onclose: () => { document.body.append(toasts); box.remove(); } },
     h("div", { class: "dialoghead" }, h("h2", { id }, title),
       h("button", { type: "button", class: "plain", "aria-label": t.close, onclick: () => box.close() }, "×")), children.flat(Infinity));
   document.body.append(box);
+  box.append(toasts);
   box.showModal();
   return box;
 }

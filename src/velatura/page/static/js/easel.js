@@ -4,7 +4,7 @@ import { h, fill, guarded, dropTarget, fileButton, button, freshId } from "./dom
 import { drawMasks, gridSize } from "./masks.js";
 import { t } from "./texts.js";
 
-const ACCEPT = "image/*,.heic,.heif,.avif";
+export const ACCEPT = "image/*,.heic,.heif,.avif";
 const STEP = 0.02; // of the side, for one press of an arrow key
 const START = 30; // percent of the photo that is shown beside a new result
 
@@ -18,6 +18,7 @@ export class Easel {
     this.corner = null;
     this.element = h("div", { class: "easel" });
     this.spoken = h("p", { class: "spoken", "aria-live": "polite" });
+    this.caption = h("p", { class: "spoken low", "aria-hidden": "true" }); // what the line below says aloud
     dropTarget(this.element, on.take);
     this.showEmpty();
   }
@@ -25,7 +26,11 @@ export class Easel {
   /** Say something over the photo, aloud too; an empty text takes it away. */
   say(text) { this.spoken.textContent = text; }
 
+  /** Write something over the photo that is said elsewhere. */
+  write(text) { this.caption.textContent = text; }
+
   showEmpty() {
+    this.canvas = null;
     fill(this.element, h("div", { class: "empty" },
       h("p", { class: "big" }, t.photo.drop), h("p", { class: "soft" }, t.photo.or),
       h("div", { class: "row" }, fileButton(t.photo.choose, ACCEPT, this.on.take, { cls: "primary" }), button(t.photo.sample, this.on.sample))));
@@ -40,7 +45,7 @@ export class Easel {
     this.preview = h("img", { class: "layer preview", alt: t.job.preview, hidden: true, onload: () => this.fitPreview() });
     this.stage = h("div", { class: "stage", style: `--ratio: ${photo.width / photo.height}` }, h("img", { src: photo.url, alt: t.photo.alt(photo.name) }), this.canvas, this.preview);
     this.compare = [];
-    fill(this.element, this.stage, this.spoken);
+    fill(this.element, this.stage, this.spoken, this.caption);
     this.point = { x: this.size.width / 2, y: this.size.height / 2 };
     this.setTool(this.tool);
   }

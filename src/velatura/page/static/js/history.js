@@ -1,9 +1,9 @@
 // History: every job with its settings; search, open, use its settings again, make it again.
 
 import { h, fill, button, freshId, guarded, toast } from "./dom.js";
-import { api, fetchBlob, freshKey, untilOver } from "./api.js";
+import { api, fetchBlob, freshKey, isOver, untilOver } from "./api.js";
 import { canUse } from "./stylise.js";
-import { methodTitle } from "./state.js";
+import { inWords, methodTitle } from "./state.js";
 import { t } from "./texts.js";
 
 const PAGE = 24, TYPING = 300; // jobs at a time; milliseconds
@@ -41,28 +41,42 @@ export class History {
     const isPicture = job.request.kind === "stylize";
     const small = isPicture && job.state === "done"
       ? h("img", { src: api.smallResultUrl(job.id), alt: "", loading: "lazy" }) : null;
-    const open = async () => { this.open(); await this.stylise.use(job.request, job); };
+    const open = async () => { this.open(); this.said(await this.stylise.use(job, job)); };
     const usable = canUse(job.request);
     const card = h("article", { class: "card" },
       small && usable ? h("button", { type: "button", class: "pic", "aria-label": `${t.history.open}: ${what}`, onclick: guarded(open) }, small)
         : h("div", { class: "pic blank" }, small ?? (job.state === "failed" ? job.reason : isPicture ? t.history.status[job.state] : `${t.styles.fit}: ${job.request.name}`)),
-      h("div", { class: "text" }, h("h3", {}, what), h("p", { class: "help" }, [methodTitle(job.request.method), isPicture ? t.history.seed(job.request.seed) : "", when(job.created), t.history.status[job.state]].filter(Boolean).join(" · "))),
+      h("div", { class: "text" }, h("h3", {}, what), h("p", { class: "help" }, [methodTitle(job.request.method), ...inWords(job.request.settings), isPicture ? t.history.seed(job.request.seed) : "", t.history.regions(job.request.regions?.length ?? 0)].filter(Boolean).join(" · ")),
+        h("p", { class: "help" }, [when(job.created), t.history.status[job.state]].filter(Boolean).join(" · "))),
       h("div", { class: "acts" },
-        usable ? button(t.history.use, async () => { this.open(); await this.stylise.use(job.request); toast(t.history.used); }, { class: "plain" }) : null,
+        usable ? button(t.history.use, async () => { this.open(); this.said(await this.stylise.use(job), t.history.used); }, { class: "plain" }) : null,
         job.state === "done" && isPicture ? [button(t.history.again, () => this.again(job), { class: "plain" }),
           h("a", { class: "plainlink", href: api.resultUrl(job.id), download: `${what}.png` }, t.download)] : null,
-        ["done", "failed", "cancelled"].includes(job.state) ? button(t.remove, async () => { await api.forget(job.id); card.remove(); }, { class: "plain" })
+        ["done", "failed", "cancelled"].includes(job.state) ? button(t.remove, () => this.remove(job, what), { class: "plain" })
           : button(t.cancel, async () => { await api.cancel(job.id); await this.show(); }, { class: "plain" })));
     return card;
   }
 
+  /** Say which styles of a job are gone, or that all is well. */
+  said(gone, well = "") {
+    if (gone.length) toast(t.history.missing(gone), { error: true });
+    else if (well) toast(well);
+  }
+
+  async remove(job, what) {
+    const undo = (await api.forget(job.id))?.undo;
+    await this.show();
+    toast(t.history.removed(what), undo ? { undo: async () => { await api.bringBack(undo); await this.show(); } } : {});
+  }
+
   /** Make a result again, and say whether it came out the same. */
   async again(job) {
-    toast(t.history.started);
     const group = `again ${freshKey()}`;
     const made = await api.submit({ ...job.request, group });
+    toast(t.history.started);
     untilOver(group, [made.id], guarded(async (end) => {
       await this.show();
+      if (!isOver(end)) return;
       if (end.state !== "done") throw new Error(t.job.failed(end.reason));
       toast(await samePixels(api.resultUrl(job.id), api.resultUrl(made.id)) ? t.history.same : t.history.differs);
     })).catch((error) => toast(error.message, { error: true }));

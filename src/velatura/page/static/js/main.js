@@ -1,8 +1,9 @@
 // The page: its head with the tabs, and one panel for each tab.
 
-import { h, dialog, freshId, guarded } from "./dom.js";
+import { h, dialog, faultPlace, freshId, guarded, sayAt } from "./dom.js";
 import { onUnauthorized } from "./api.js";
 import { Compare } from "./compare.js";
+import { connectionLine } from "./connection.js";
 import { History } from "./history.js";
 import { Styles } from "./styles.js";
 import { Stylise } from "./stylise.js";
@@ -26,15 +27,23 @@ function themeChoice() {
   return select;
 }
 
-/** Ask for the server's token, and come back with it: the server keeps it in a cookie. */
+const TRIED = "velatura-token-tried"; // in this tab: a token that was asked for and sent
+
+/** Ask for the server's token, once, and come back with it: the server keeps it in a cookie. */
 function askForToken() {
+  if (document.querySelector("dialog.token")) return;
   const id = freshId("token");
+  const place = faultPlace();
   const input = h("input", { id, type: "password", autocomplete: "current-password", required: true });
   const box = dialog(t.login.title, h("form", { class: "field", onsubmit: (event) => {
     event.preventDefault();
-    location.href = `/?token=${encodeURIComponent(input.value)}`;
-  } }, h("p", { class: "help" }, t.login.help), h("label", { for: id }, t.login.label), input, h("button", { class: "primary", type: "submit" }, t.login.go)));
-  box.classList.add("narrow");
+    sessionStorage.setItem(TRIED, "1");
+    location.href = `/?token=${encodeURIComponent(input.value)}${location.hash}`;
+  } }, h("p", { class: "help" }, t.login.help), h("label", { for: id }, t.login.label), input, place, h("button", { class: "primary", type: "submit" }, t.login.go)));
+  box.classList.add("narrow", "token");
+  if (sessionStorage.getItem(TRIED) || hadToken) sayAt(input, place, t.login.wrong);
+  sessionStorage.removeItem(TRIED);
+  input.focus();
 }
 
 function build() {
@@ -64,14 +73,17 @@ function build() {
     next.focus();
     next.click();
   } }, tabs);
-  document.body.prepend(
+  document.body.prepend(connectionLine,
     h("header", { class: "head" }, h("div", { class: "brand" }, h("img", { src: "/page/icon.svg", alt: "" }), h("h1", { title: t.tagline }, "Velatura")), list, h("div", { class: "headend" }, themeChoice())),
     h("main", {}, bodies), h("div", { id: "toasts", role: "status" }));
   addEventListener("hashchange", show);
   return [stylise, show];
 }
 
+const hadToken = new URLSearchParams(location.search).has("token"); // a right one is taken out of the address by the server
+if (hadToken) history.replaceState(null, "", location.pathname + location.hash);
 onUnauthorized(askForToken);
 const [stylise, show] = build();
 await guarded(() => stylise.start())();
+sessionStorage.removeItem(TRIED);
 await show();

@@ -46,20 +46,22 @@ export async function pngOfMask(mask, size) {
 /** A colour "#rrggbb" and an alpha as one cell of a picture in memory. */
 const packed = (hex, alpha) => ((alpha << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16)) >>> 0;
 
-/** Draw tinted masks with outlines; of masks over one another the last is seen. Pairs of mask and look. */
+const [WHITE, DARK] = [packed("#ffffff", 255), packed("#1d1915", 255)];
+
+/** Draw tinted masks with outlines, white and dark, which are seen on every colour; of masks over one another the last is seen. */
 export function drawMasks(context, size, looks) {
   const { width, height } = size;
   const pixels = context.createImageData(width, height);
   const cells = new Uint32Array(pixels.data.buffer);
   for (const { mask, tint, alpha } of looks) {
-    const [inside, outline, dash] = [packed(tint, alpha), packed(tint, 255), packed("#ffffff", 255)];
+    const inside = packed(tint, alpha);
+    const isWithin = (x, y) => x >= 0 && y >= 0 && x < width && y < height && mask[y * width + x];
+    const isNearEdge = (x, y, far) => !isWithin(x - far, y) || !isWithin(x + far, y) || !isWithin(x, y - far) || !isWithin(x, y + far);
     for (let cell = 0; cell < mask.length; cell++) {
       if (!mask[cell]) continue;
       const x = cell % width;
-      const edge = x === 0 || x === width - 1 || cell < width || cell >= width * (height - 1)
-        || !mask[cell - 1] || !mask[cell + 1] || !mask[cell - width] || !mask[cell + width];
-      // Outlines are dashed in white, so that they are seen on every colour.
-      cells[cell] = !edge ? inside : ((x + Math.floor(cell / width)) >> 2) % 2 ? dash : outline;
+      const y = Math.floor(cell / width);
+      cells[cell] = isNearEdge(x, y, 1) ? WHITE : isNearEdge(x, y, 2) ? DARK : inside;
     }
   }
   context.putImageData(pixels, 0, 0);

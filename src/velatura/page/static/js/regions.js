@@ -1,14 +1,14 @@
 // Regions: chosen by clicks on segments, by a box, or with a brush; each with its style and weight.
 
 import { h, fill, button, choice, slider, toast } from "./dom.js";
-import { api, fetchBlob } from "./api.js";
+import { api, fetchBlob, freshKey } from "./api.js";
 import { TINTS, cellsOf, dab, maskOfSegments, pngOfMask } from "./masks.js";
-import { chosenMethod, methodTitle, state, usableStyles } from "./state.js";
+import { chosenMethod, inRequest, methodTitle, state, usableStyles } from "./state.js";
 import { t } from "./texts.js";
+import { Undoing } from "./undoing.js";
 
 const MOST_CUT = 4_000_000; // pixels
 const REGION_ALPHA = 90, HOVER_ALPHA = 80;
-let serial = 0;
 
 export class Regions {
   constructor(easel, changed) {
@@ -16,15 +16,27 @@ export class Regions {
     this.changed = changed; // called when the list is to be shown anew
     this.element = h("div", { class: "part" });
     this.labels = null;
+    this.steps = new Undoing();
     this.radius = 0.03; // of the grid's longer side
   }
 
   clear() {
     state.regions = [];
     state.current = null;
+    this.forPhoto();
+  }
+
+  /** Begin with another photo, whose regions are there already. */
+  forPhoto() {
     this.labels = null;
     this.hovered = 0;
+    this.steps.clear();
   }
+
+  /** Take the last step back, or take it again. */
+  undo() { if (this.steps.undo()) this.show(); }
+
+  redo() { if (this.steps.redo()) this.show(); }
 
   /** Find the photo's segments, once for each photo. */
   async needLabels() {
@@ -47,18 +59,25 @@ export class Regions {
     const style = usableStyles().find((each) => each.chosen) ?? usableStyles()[0];
     const used = new Set(state.regions.map((region) => region.tint));
     const tint = TINTS.find((each) => !used.has(each)) ?? TINTS[state.regions.length % TINTS.length];
-    const region = { id: ++serial, kind: "segments", numbers: new Set(), query: "", mask: null, style: style?.ref ?? "", weight: 1, tint };
+    const region = { id: freshKey(), kind: "segments", numbers: new Set(), query: "", mask: null, style: style?.ref ?? "", weight: 1, tint };
     state.regions.push(region);
     state.current = region;
     return region;
   }
 
   remove(region) {
+    this.steps.remember();
     const place = state.regions.indexOf(region);
     state.regions.splice(place, 1);
     if (state.current === region) state.current = state.regions.at(-1) ?? null;
     this.show();
-    toast(`${t.remove}: ${t.regions.name(place + 1)}`, { undo: () => { state.regions.splice(place, 0, region); state.current = region; this.show(); } });
+    toast(`${t.remove}: ${t.regions.name(place + 1)}`, { undo: () => {
+      if (state.regions.some(({ id }) => id === region.id)) return;
+      this.steps.remember();
+      state.regions.splice(place, 0, region);
+      state.current = region;
+      this.show();
+    } });
   }
 
   under(point) {
@@ -75,10 +94,11 @@ export class Regions {
 
   async pick(point) {
     await this.needLabels();
-    let region = this.current();
-    if (region.kind !== "segments") region = this.add();
     const number = this.under(point);
     if (!number) return;
+    this.steps.remember();
+    let region = this.current();
+    if (region.kind !== "segments") region = this.add();
     const there = region.numbers.delete(number);
     if (!there) region.numbers.add(number);
     region.mask = region.numbers.size ? maskOfSegments(this.labels, region.numbers) : null;
@@ -87,6 +107,7 @@ export class Regions {
   }
 
   async box(corners) {
+    this.steps.remember();
     const region = this.current().mask ? this.add() : this.current();
     this.easel.say(t.where.cutting);
     try {
@@ -101,6 +122,7 @@ export class Regions {
     } catch (error) {
       state.regions.splice(state.regions.indexOf(region), 1);
       state.current = state.regions.at(-1) ?? null;
+      this.steps.forget();
       throw error;
     } finally {
       this.easel.say("");
@@ -125,13 +147,14 @@ export class Regions {
   }
 
   stroke(point, first) {
-    const region = this.current();
     const { size } = this.easel;
-    region.mask ??= new Uint8Array(size.width * size.height);
+    if (first) this.steps.remember();
+    const region = this.current();
+    if (first) region.mask = region.mask ? region.mask.slice() : new Uint8Array(size.width * size.height);
     region.kind = "painted";
     dab(region.mask, size, point, this.radius * Math.max(size.width, size.height), state.tool === "brush" ? 1 : 0);
     this.draw();
-    if (first) this.list();
+    if (first) this.show();
   }
 
   draw() {
@@ -179,7 +202,7 @@ export class Regions {
     const chosen = state.regions.filter((region) => region.mask);
     if (!chosen.length) throw new Error(t.regions.none);
     if (chosen.some((region) => !region.style)) throw new Error(t.style.first);
-    return Promise.all(chosen.map(async (region) => ({ where: await this.where(region), style: region.style, weight: region.weight })));
+    return Promise.all(chosen.map(async (region) => ({ where: await this.where(region), ...inRequest(region.style), weight: region.weight })));
   }
 
   async where(region) {
@@ -189,7 +212,7 @@ export class Regions {
     return `mask:${(await api.addPicture(file, "mask.png")).id}`;
   }
 
-  /** Take regions over from a request that was sent before. */
+  /** Take regions over from a request that was sent before, their styles as the tray names them. */
   async take(regions) {
     this.clear();
     for (const { where, style, weight } of regions) {

@@ -1,6 +1,6 @@
 // Styles: the library with thumbnails; fit, rename, delete with undo, mix, export, import.
 
-import { h, fill, button, choice, dialog, dropTarget, fileButton, freshId, slider, toast } from "./dom.js";
+import { h, fill, button, choice, dialog, dropTarget, faultPlace, fileButton, freshId, sayAt, slider, toast } from "./dom.js";
 import { api } from "./api.js";
 import { curve } from "./curve.js";
 import { methodChoices } from "./panel.js";
@@ -16,8 +16,8 @@ export class Styles {
     this.lossPlace = h("div", {});
     this.running = new Running({
       loss: (stage, done, sum) => this.loss(stage, done, sum),
-      done: async (job) => { toast(t.styles.kept(job.outcome.style)); await this.show(); },
-      over: (message, how) => toast(message, { error: how === "failed" }),
+      done: async (job) => { fill(this.lossPlace); toast(t.styles.kept(job.outcome.style)); await this.show(); },
+      over: (message, how) => { fill(this.lossPlace); toast(message, { error: how === "failed" }); },
     });
     this.grid = h("div", { class: "grid" });
     this.mixing = h("div", {});
@@ -45,7 +45,7 @@ export class Styles {
         h("div", { class: "fieldhead" }, h("h3", {}, name), style.damaged ? null : h("input", { type: "checkbox", "aria-label": t.styles.choose(name), checked: this.chosen.has(name),
           onchange: (event) => { event.target.checked ? this.chosen.add(name) : this.chosen.delete(name); this.showMixing(); } })),
         h("p", { class: "help" }, [methodTitle(style.method), style.model].filter(Boolean).join(" · ")),
-        style.curve.length > 1 ? curve(style.curve, `${t.styles.loss}: ${name}`) : null),
+        style.curve.length > 1 ? h("figure", {}, curve(style.curve, `${t.styles.loss}: ${name}`), h("figcaption", { class: "help" }, t.styles.fell(style.curve[0][1], style.curve.at(-1)[1]))) : null),
       h("div", { class: "acts" },
         style.damaged ? null : button(t.styles.use, () => this.use(style), { class: "plain" }),
         style.damaged ? null : button(t.rename, () => this.askName(name), { class: "plain" }),
@@ -68,9 +68,12 @@ export class Styles {
     toast(t.styles.removed(name), { undo: async () => { await api.restoreStyle(undo); await this.show(); } });
   }
 
-  /** A small dialogue that asks for a name; `go` gets it. */
+  has(name) { return this.styles.some((style) => style.name === name); }
+
+  /** A small dialogue that asks for a name; `go` gets it, and what is wrong is said at the field. */
   ask(title, label, value, go, ...more) {
     const id = freshId("name");
+    const place = faultPlace();
     const input = h("input", { id, type: "text", value, maxlength: 80, required: true });
     const box = dialog(title, h("form", { class: "options", style: "gap: 1rem", onsubmit: async (event) => {
       event.preventDefault();
@@ -78,33 +81,41 @@ export class Styles {
         await go(input.value.trim());
         box.close();
       } catch (error) {
-        toast(error.message, { error: true });
+        sayAt(input, place, error.message);
+        input.focus();
       }
-    } }, h("div", { class: "field" }, h("label", { for: id }, label), input), more, h("button", { type: "submit", class: "primary" }, title)));
+    } }, h("div", { class: "field" }, h("label", { for: id }, label), input, place), more, h("button", { type: "submit", class: "primary" }, title)));
     box.classList.add("narrow");
     input.select();
   }
 
   askName(name) {
-    this.ask(t.rename, t.styles.renameTo, name, async (to) => { await api.renameStyle(name, to); await this.show(); });
+    this.ask(t.rename, t.styles.renameTo, name, async (to) => {
+      if (to !== name && this.has(to)) throw new Error(t.styles.taken(to));
+      await api.renameStyle(name, to);
+      await this.show();
+    });
   }
 
   async askFit(files) {
     const pictures = await Promise.all(files.map((file) => api.addPicture(file)));
     let method = state.method;
+    const replace = h("input", { type: "checkbox" });
     this.ask(t.styles.fit, t.styles.name, pictures[0].name, async (name) => {
-      const job = await api.fitStyle({ name, pictures: pictures.map(({ id }) => id), method });
+      if (this.has(name) && !replace.checked) throw new Error(t.styles.takenFit(name));
+      const job = await api.fitStyle({ name, pictures: pictures.map(({ id }) => id), method, replace: replace.checked });
       this.stage = null;
       fill(this.lossPlace);
       this.running.follow(job.id);
     }, h("div", { class: "references" }, pictures.map(({ id, name }) => h("img", { src: api.smallUrl(id), alt: name }))),
-    choice({ label: t.styles.method, value: method, options: methodChoices().map((each) => [each, methodTitle(each)]), onchange: (value) => { method = value; } }));
+    choice({ label: t.styles.method, value: method, options: methodChoices().map((each) => [each, methodTitle(each)]), onchange: (value) => { method = value; } }),
+    h("label", { class: "check" }, replace, t.styles.replace));
   }
 
   loss(stage, done, sum) {
     if (stage !== this.stage) [this.stage, this.points] = [stage, []];
     this.points.push([done, sum]);
-    if (this.points.length > 1) fill(this.lossPlace, curve(this.points, t.styles.lossCurve));
+    if (this.points.length > 1) fill(this.lossPlace, h("figure", {}, h("figcaption", { class: "soft" }, t.styles.lossCurve), curve(this.points, t.styles.lossCurve)));
   }
 
   showMixing() {
@@ -114,6 +125,7 @@ export class Styles {
     fill(this.mixing, styles.length ? h("div", { class: "toolcard" }, h("h3", {}, t.styles.mix),
       able ? [h("div", { class: "columns" }, styles.map(({ name }) => slider({ label: t.style.share(name), min: 0.1, max: 1, step: 0.1, value: 1, say: (value) => value.toFixed(1), oninput: (value) => weights.set(name, value) }))),
         h("div", {}, button(t.styles.mixGo, () => this.ask(t.styles.mixGo, t.styles.mixName, styles.map(({ name }) => name).join(" and ").slice(0, 80), async (name) => {
+          if (this.has(name)) throw new Error(t.styles.taken(name));
           await api.mixStyles({ name, parts: [...weights].map(([style, weight]) => ({ style, weight })) });
           this.chosen.clear();
           toast(t.styles.kept(name));
