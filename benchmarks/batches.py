@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -90,7 +90,7 @@ def batch_seconds(case: Case, contents: Sequence[str], style: str, out: Path) ->
     settings = json.dumps(SETTINGS)
     rows = [Row(number, content, style, METHOD, settings, 0, style) for number, content in enumerate(contents)]
     plan = write_plan(rows, place, Cut(share=case.batch))
-    job = Job(StudioRunners("house", "cpu", "auto", place, batch=case.batch), Results(place))
+    job = Job(StudioRunners("house", "cpu", "auto", place, batch=case.batch), Results(place, plan.name))
     times: list[float] = []
     run_batch(plan, job, LocalEngine(case.workers, nice=0), lambda tally: times.append(time.perf_counter()))
     return second_half(times)
@@ -103,6 +103,10 @@ class Nothing:
 
     def __call__(self) -> Nothing:
         return self
+
+    def states(self) -> Callable[[Row], str]:
+        """Nothing is known of any row, so that each run does all of its work."""
+        return lambda row: ""
 
     def prepare(self, row: Row, content: bytes) -> Prepared:
         """The row's number is all that there is of it."""
@@ -138,7 +142,7 @@ def overhead(engine: Engine, count: int, share: int, out: Path) -> tuple[float, 
         times.append(time.perf_counter())
         core.append(time.process_time())
 
-    run_batch(plan, Job(Nothing(), Results(place)), engine, watch)
+    run_batch(plan, Job(Nothing(), Results(place, plan.name)), engine, watch)
     return second_half(times), second_half(core)
 
 

@@ -6,10 +6,11 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from velatura.batch.place import file_state
 from velatura.batch.row import Row
 from velatura.batch.work import Made, Prepared
 from velatura.errors import PictureError
@@ -30,6 +31,9 @@ class Stub:
 
     def __call__(self) -> Stub:
         return self
+
+    def states(self) -> Callable[[Row], str]:
+        return lambda row: file_state(row.content)
 
     def prepare(self, row: Row, content: bytes) -> Prepared:
         if content == b"bad":

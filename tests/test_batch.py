@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,15 +80,15 @@ class InProcess:
 def batch(out: Path, planned: Iterable[Row], stub: Stub = STUB, engine: object = None) -> Tally:
     place = Place(str(out))
     plan = write_plan(planned, place, CUT)
-    return run_batch(plan, Job(stub, Results(place)), engine or InProcess(), lambda tally: None)  # type: ignore[arg-type]
+    return run_batch(plan, Job(stub, Results(place, plan.name)), engine or InProcess(), lambda tally: None)  # type: ignore[arg-type]
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """All that a batch leaves but its report, which tells of times."""
+    """All that a batch leaves but its report and its note on files, which tell of times."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != REPORT
+        if path.is_file() and path.suffix != ".json"
     }
 
 
@@ -143,9 +144,13 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     planned = by_style(contents(tmp_path / "in"))
     batch(tmp_path / "whole", planned)
     stub = Stub(log=str(tmp_path / "log"), deadly="content 2", killed=str(tmp_path / "killed"))
-    tally = batch(tmp_path / "out", planned, stub, LocalEngine(workers=2, nice=0))
+    said: list[str] = []
+    tally = batch(tmp_path / "out", planned, stub, LocalEngine(workers=2, nice=0, say=said.append))
     assert (tmp_path / "killed").exists()
     assert tally.states == {"made": 20}
+    assert "A worker died (SIGKILL); its rows are made again." in said
+    assert any(re.fullmatch(r"2 workers with 1 thread each, about \d+ MiB each\.", sentence) for sentence in said)
+    assert json.loads((tmp_path / "out" / REPORT).read_text())["worker_deaths"] == 1
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
@@ -177,13 +182,6 @@ def test_another_content_or_setting_is_another_result(tmp_path: Path) -> None:
     assert batch(tmp_path / "out", rows(paths, "a"), Stub(together=1)).states == {"kept": 1, "made": 1}
     longer = [*rows(paths, "a"), Row(2, str(paths[0]), "a", "stub", '{"steps": 3}', 0, "x")]
     assert batch(tmp_path / "out", longer, Stub(together=1)).states == {"kept": 2, "made": 1}
-
-
-def test_a_shorter_plan_leaves_no_rows_of_the_longer_one(tmp_path: Path) -> None:
-    paths = contents(tmp_path / "in")
-    batch(tmp_path / "out", rows(paths))
-    batch(tmp_path / "out", rows(paths[:1]))
-    assert pq.read_table(tmp_path / "out" / "table").num_rows == 4
 
 
 def test_parquet_holds_the_pictures(tmp_path: Path) -> None:
@@ -219,7 +217,7 @@ def test_100_000_rows_are_scheduled_in_bounded_memory(tmp_path: Path) -> None:
         place = Place(str(tmp_path / f"{count}"))
         tracemalloc.start()
         plan = write_plan(planned(count), place, Cut())
-        tally = run_batch(plan, Job(STUB, Results(place)), Scheduled(), lambda tally: None)  # type: ignore[arg-type]
+        tally = run_batch(plan, Job(STUB, Results(place, plan.name)), Scheduled(), lambda tally: None)  # type: ignore[arg-type]
         assert tally.states == {"made": count}
         return tracemalloc.get_traced_memory()[1]
 

@@ -95,7 +95,10 @@ def test_former_names_and_spans_travel(tmp_path: Path) -> None:
     [
         ({"style": "a"}, r"^Row 1 of plan: it has no content: each row needs content and style\.$"),
         ({"content": "a", "style": "b", "hue": 1}, "Row 1 of plan: The method guided has no setting 'hue'"),
-        ({"content": "a", "style": "b", "steps": "many"}, "Row 1 of plan: --set steps needs a int, not 'many'"),
+        ({"content": "a", "style": "b", "steps": "x"}, "Row 1 of plan: the column steps needs a whole number, not 'x'"),
+        ({"contnt": "a", "style": "b"}, r"^Row 1 of plan: it has no content: is the column contnt meant\?$"),
+        ({"content": "a", "style": "b", "stps": "5"}, r"the column stps is no setting of guided: is steps meant\?$"),
+        ({"content": "a", "style": "b", "sed": 5}, r"the column sed is no setting of guided: is seed meant\?$"),
         ({"content": "a", "style": "b", "steps": 0}, "Row 1 of plan: steps must be from 1 to 1000, not 0"),
         ({"content": "a", "style": "b", "method": "magic"}, "Row 1 of plan: Unknown method 'magic'"),
         ({"content": "a", "style": "b", "seed": "x"}, "Row 1 of plan: seed must be a whole number, not 'x'"),
@@ -113,14 +116,22 @@ def test_a_bad_row_is_named(tmp_path: Path, record: dict[str, Any], sentence: st
         ("plan.txt", "", r"is no plan: give a file that ends in \.csv"),
         ("gone.csv", None, "There is no plan"),
         ("plan.csv", "content,style\na,b,c\n", "line 2 has not as many cells as the first"),
-        ("plan.jsonl", "[1]\n", "line 1 is no object"),
-        ("plan.jsonl", "{\n", "cannot be read"),
-        ("plan.parquet", "nothing", "cannot be read"),
+        ("plan.csv", "content,style,seed,seed\n", r"plan\.csv: the column seed is there twice: leave one out\.$"),
+        ("plan.csv", "content,style\n", r"plan\.csv has no rows: give it one for each result\.$"),
+        ("plan.csv", "", "has no rows"),
+        ("plan.csv", b"content,style\n\xe9,b\n", "no text in UTF-8: save it as such"),
+        ("plan.jsonl", "\n", "has no rows"),
+        ("plan.jsonl", "[1]\n", "line 1 is no JSON object"),
+        ("plan.jsonl", '{"content": "a"}\n{"content": \n', r"plan\.jsonl: line 2 is no JSON object: write it as"),
+        ("plan.jsonl", "[" * 100_000, "line 1 is no JSON object"),
+        ("plan.jsonl", '{"seed": 1, "seed": 2}\n', "line 1: the column seed is there twice"),
+        ("plan.parquet", "nothing", r"plan\.parquet: it is no Parquet file, or is damaged: write it again\.$"),
+        ("plan.parquet", "", "it is no Parquet file, or is damaged"),
     ],
 )
-def test_a_bad_plan_is_one_sentence(tmp_path: Path, name: str, text: str | None, sentence: str) -> None:
+def test_a_bad_plan_is_one_sentence(tmp_path: Path, name: str, text: str | bytes | None, sentence: str) -> None:
     if text is not None:
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingError, match=sentence):
         list(records_of(str(tmp_path / name)))
 
@@ -131,6 +142,8 @@ def test_folders_patterns_and_files_are_pictures_once(pictures: Path) -> None:
     assert pictures_at([str(pictures / "[01].png")]) == [str(pictures / "0.png"), str(pictures / "1.png")]
     with pytest.raises(PictureError, match="There are no pictures at"):
         pictures_at([str(pictures / "*.webp")])
+    with pytest.raises(PictureError, match=r"There are no pictures at .*nofolder: name a folder"):
+        pictures_at([str(pictures), str(pictures / "nofolder")])
     pairs = [tuple(record.values()) for record in crossed(["a", "b"], ["x", "y"], styles_first=True)]
     assert pairs == [("a", "x"), ("b", "x"), ("a", "y"), ("b", "y")]
 
@@ -202,11 +215,12 @@ def test_a_style_is_fitted_once_for_all_workers(
 def test_the_command_makes_what_a_studio_makes(
     tmp_path: Path, pictures: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "no.png").write_text("no picture")
     out, losses = tmp_path / "out", ("--loss", "mse=0.3", "--loss", "palette=1")
     places = ("--contents", pictures / "[01].png", "--contents", tmp_path / "no.png", "--styles", pictures / "4.png")
     command = ("batch", *places, "--out", out, "--model", model, "--workers", 1, "--nice", 0, *losses, *FAST)
     assert run(monkeypatch, *command) == 1
-    assert "There is no file" in capsys.readouterr().err
+    assert "1 failed: " in capsys.readouterr().err
     made = sorted(out.glob("*.png"))
     assert [path.name[:4] for path in made] == ["0_4_", "1_4_"]
     manifest = read_manifest(made[0])
@@ -223,6 +237,10 @@ def test_the_command_makes_what_a_studio_makes(
         (("plan.csv", "--contents", "a"), "Give a plan, or --contents and --styles."),
         (("--engine", "dask"), "--engine must be local or ray, not 'dask'."),
         (("--gpus", "1"), "--address and --gpus are for --engine ray."),
+        (("--engine", "ray", "--gpus", "-1"), "gpus must be from 0 to 64, not -1."),
+        (("--batch", "300"), "--batch must be from 0 to 256, not 300."),
+        (("--contents", "none/", "--styles", "text:ink"), "There are no pictures at none/: name a folder, a file"),
+        (("--contents", ".", "--styles", "none"), "There are no pictures at none: name a folder, a file"),
         (("--together", "time"), "--together must be auto or content or style, not 'time'."),
         (("--format", "bmp"), "--format must be one of png, jpg"),
         (("--workers", "-1"), "workers must be from 0 to 1024, not -1."),
@@ -239,13 +257,21 @@ def test_bad_options_are_one_sentence(
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, "batch", *arguments) == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
-    assert not list(tmp_path.glob("batch/**/*.parquet"))
+    assert not list(tmp_path.glob("batch"))
 
 
 def test_time_left_is_that_of_rows_that_were_made() -> None:
-    times = iter([0.0, 30.0, 30.0])
-    tally = Tally(10, clock=lambda: next(times))
-    for number, state in enumerate((KEPT, KEPT, MADE, FAILED)):
-        tally.add(Outcome(number, state, error="why" if state == FAILED else ""))
-    assert tally.seconds_left == 30 / 2 * 6
+    now = 0.0
+    tally = Tally(10, clock=lambda: now)
+    for number in range(2):
+        tally.add(Outcome(number, KEPT))
+    assert tally.seconds_left is None
+    now = 60.0  # the model was loaded; two rows of one pass come together
+    for number in (2, 3):
+        tally.add(Outcome(number, MADE, seconds=3.0))
+    assert tally.seconds_left == 3.0 * 6
+    now = 66.0
+    tally.add(Outcome(4, MADE, seconds=6.0))
+    tally.add(Outcome(5, FAILED, error="why"))
+    assert tally.seconds_left == (6.0 + 6.0) / 4 * 4
     assert progress_line(Tally(3)) == "0 of 3 rows"

@@ -66,6 +66,8 @@ def test_two_actors_one_of_them_killed_give_what_one_loop_gives(tmp_path: Path) 
     assert len({process for process, _ in made(log)}) >= 2
     assert tally.done == 40 and not tally.states["failed"]
     assert files(tmp_path / "ray") == files(tmp_path / "loop")
+    assert tally.deaths == 1
+    next((tmp_path / "ray" / ".batch").glob("*.json")).unlink()  # so that the actors look at what is there
     again = batch(tmp_path / "ray", planned, Stub(log=str(log)), ENGINE)
     assert again.states == {"kept": 40}
     assert files(tmp_path / "ray") == files(tmp_path / "loop")

@@ -103,7 +103,7 @@ def start(rows: list[Row], stub: Stub, patience: Patience) -> threading.Thread:
     def work() -> None:
         place = Place(f"{BUCKET}/out", patience)
         plan = write_plan(rows, place, CUT)
-        job = Job(stub, Results(place), patience)
+        job = Job(stub, Results(place, plan.name), patience)
         outcomes.append(run_batch(plan, job, LocalEngine(workers=2, nice=0), lambda tally: None).states)
 
     outcomes: list[object] = []
@@ -150,6 +150,7 @@ def test_parquet_on_the_server(tmp_path: Path, server: Server) -> None:
     place = Place(f"{BUCKET}/out.parquet")
     for expected in ({"made": 20}, {"kept": 20}):
         plan = write_plan(planned, place, CUT)
-        assert run_batch(plan, Job(Stub(), Results(place)), InProcess(), lambda tally: None).states == expected  # type: ignore[arg-type]
+        job = Job(Stub(), Results(place, plan.name))
+        assert run_batch(plan, job, InProcess(), lambda tally: None).states == expected  # type: ignore[arg-type]
     assert len(store().glob("photos/out.parquet/*.parquet")) == 3
-    assert place.names(".batch/pictures") == []
+    assert place.names(f".batch/pictures/{plan.name}") == []

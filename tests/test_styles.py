@@ -200,3 +200,15 @@ def test_a_damaged_style_is_listed_and_removed(own_home: Path, capsys: pytest.Ca
         library.load("broken")
     library.remove("broken")
     assert library.names() == ["odd", "whole"]
+
+
+def test_the_same_style_is_the_same_bytes_whatever_the_library_makes_of_its_metadata(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.safetensors" for number in range(20)]
+    for file in files:
+        style().save(file)
+    assert len({file.read_bytes() for file in files}) == 1
+    header = files[0].read_bytes()
+    length = int.from_bytes(header[:8], "little")
+    assert length % 8 == 0
+    names = list(json.loads(header[8 : 8 + length])["__metadata__"])
+    assert names == sorted(names) and len(names) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from velatura.whole_file import whole_file
 
 CHECKSUM = "sha256"
+LENGTH, METADATA = 8, "__metadata__"  # of the safetensors format
 
 
 class DamagedFileError(ValueError):
@@ -23,9 +25,22 @@ class DamagedFileError(ValueError):
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write named tensors with text ``metadata``, whole or not at all. Raises OSError where that is impossible."""
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = save(own, {**metadata, CHECKSUM: checksum(own, metadata)})
+    content = _in_order(save(own, {**metadata, CHECKSUM: checksum(own, metadata)}))
     with whole_file(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def _in_order(content: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata's keys sorted: the library writes them in any order.
+
+    The file is the header's length in 8 bytes, the header in JSON, padded to a multiple of 8, and the tensors.
+    """
+    end = LENGTH + int.from_bytes(content[:LENGTH], "little")
+    header = json.loads(content[LENGTH:end])
+    header[METADATA] = dict(sorted(header[METADATA].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % LENGTH)
+    return len(text).to_bytes(LENGTH, "little") + text + content[end:]
 
 
 def read_tensors(path: Path, needs_checksum: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -27,7 +27,7 @@ from velatura.app.options import (
 )
 from velatura.app.photo_progress import spoken
 from velatura.app.terminal import console, say
-from velatura.errors import SettingError, StoppedError
+from velatura.errors import PictureError, SettingError, StoppedError, StyleError
 from velatura.registry import check_name
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ class BatchOptions:
     engine: Annotated[str, typer.Option(help="local (processes of this machine) or ray.")] = "local"
     address: Annotated[str, typer.Option(help="The Ray cluster's address.", show_default="one started here")] = ""
     workers: Annotated[
-        int | None, typer.Option(help="Workers at the most; each has a model.", show_default="as many as fit")
-    ] = None
+        int, typer.Option(help="Workers at the most, each with a model; 0: as many as cores and memory are enough for.")
+    ] = 0
     threads: Annotated[int, typer.Option(help="Threads of each worker; they decide about a result's last bits.")] = 1
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on Ray, as 1 or 0.25.")] = 0.0
     nice: Annotated[int, typer.Option(help="The workers' nice level: 19 leaves others nearly everything.")] = 5
     retries: Annotated[int, typer.Option(help="How often a row whose worker died is tried again.")] = 2
     batch: Annotated[
-        int, typer.Option(min=0, max=256, help="Contents of one size that share a pass.", show_default="method's")
+        int, typer.Option(help="Contents of one size that share a pass, at most 256; 0: the method's own number.")
     ] = 0
     together: Annotated[
         str, typer.Option(help="Rows that are made after each other: of one content, of one style, or auto.")
@@ -122,10 +122,10 @@ def batch(options: BatchOptions) -> None:
     place = Place(absolute(options.out))
     runners = StudioRunners(options.model, options.device, options.dtype, place, f".{options.format}", options.batch)
     engine = _engine(options)
-    plan = write_plan(_rows(options), place, Cut(window=options.window))
+    plan = write_plan(_rows(options), place, Cut(window=options.window), runners.decides)
     try:
         with _shown() as watch:
-            tally = run_batch(plan, Job(runners, Results(place)), engine, watch)
+            tally = run_batch(plan, Job(runners, Results(place, plan.name)), engine, watch)
     except StoppedError as error:
         say(str(error))
         raise typer.Exit(STOPPED) from None
@@ -136,11 +136,11 @@ def batch(options: BatchOptions) -> None:
 
 
 def _engine(options: BatchOptions) -> Engine:
-    workers, common = options.workers or 0, {"threads": options.threads, "retries": options.retries}
+    workers, threads, retries = options.workers, options.threads, options.retries
     if options.engine == "ray":
         from velatura.batch.on_ray import RayEngine
 
-        return RayEngine(options.address, workers, gpus=options.gpus, nice=options.nice, **common)
+        return RayEngine(options.address, workers, threads, options.gpus, retries, options.nice, say)
     if options.address or options.gpus:
         raise SettingError("--address and --gpus are for --engine ray.")
     from velatura.batch.local import LocalEngine
@@ -148,7 +148,7 @@ def _engine(options: BatchOptions) -> Engine:
 
     if not workers and choose_device(options.device).type != "cpu":
         workers = 1  # the memory that is measured is not a GPU's
-    return LocalEngine(workers, nice=options.nice, say=say, **common)
+    return LocalEngine(workers, threads, retries, options.nice, say)
 
 
 def _rows(options: BatchOptions) -> Iterator[Row]:
@@ -166,11 +166,16 @@ def _rows(options: BatchOptions) -> Iterator[Row]:
 
 
 def _styles_at(style: str, asked: Asked) -> list[str]:
-    """A style in words or of the library as it is; the pictures of a folder or pattern."""
+    """A style in words or of the library as it is; the pictures of a folder or pattern. Raises StyleError."""
     from velatura.app.studio import TEXT_STYLE
     from velatura.batch.plan_files import pictures_at
 
-    return [style] if style.startswith(TEXT_STYLE) or asked.library.has(style) else pictures_at([style])
+    if style.startswith(TEXT_STYLE) or asked.library.has(style):
+        return [style]
+    try:
+        return pictures_at([style])
+    except PictureError as error:
+        raise StyleError(f"{str(error).rstrip('.')}, a fitted style's name, or text:words.") from None
 
 
 def _asked(options: BatchOptions) -> Asked:

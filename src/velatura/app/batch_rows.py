@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
+from velatura.app.former_names import COMPAT
 from velatura.app.options import parse_settings
 from velatura.app.studio import TEXT_STYLE, configured
 from velatura.batch.place import absolute
@@ -54,7 +56,9 @@ class Asked:
     def _row(self, number: int, record: Mapping[str, Any]) -> Row:
         missing = [name for name in NEEDED if not record.get(name)]
         if missing:
-            raise SettingError(f"it has no {missing[0]}: each row needs {' and '.join(NEEDED)}.")
+            meant = get_close_matches(missing[0], [name for name in record if name not in OWN], 1)
+            hint = f"is the column {meant[0]} meant?" if meant else f"each row needs {' and '.join(NEEDED)}."
+            raise SettingError(f"it has no {missing[0]}: {hint}")
         content, style = absolute(str(record["content"])), self._style(str(record["style"]))
         own = {name: value for name, value in record.items() if name not in OWN}
         method, settings = self._read(
@@ -80,13 +84,23 @@ class Asked:
     def _settings_of(self, method: str, preset: str, own: str) -> tuple[str, str]:
         """A method's present name and its settings as JSON, of texts by the type of the setting's default."""
         values: dict[str, Any] = json.loads(own)
+        self._check_columns(method, values)
         texts = [f"{name}={value}" for name, value in values.items() if isinstance(value, str)]
-        current, parsed = parse_settings(method, texts, None, preset)
+        current, parsed = parse_settings(method, texts, None, preset, "the column")
         common = self.settings if current == self.method else {}
         others = {name: value for name, value in values.items() if not isinstance(value, str)}
         settings = {**common, **others, **parsed}
         configured(current, settings)
         return current, settings_as_text(settings)
+
+    def _check_columns(self, method: str, names: Iterable[str]) -> None:
+        """Raise SettingError for a column that is no setting but nearly one; others are for the method to refuse."""
+        cls = method_class(method)
+        known = [*OWN, *(each.name for each in fields(cls))]
+        for name in names:
+            meant = [] if name in {*known, *cls.renamed, COMPAT} else get_close_matches(name, known, 1)
+            if meant:
+                raise SettingError(f"the column {name} is no setting of {method}: is {meant[0]} meant?")
 
 
 def settings_as_text(settings: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -14,13 +14,16 @@ from typing import Any
 from velatura.app.batch_rows import settings_of_text
 from velatura.app.failures import sentence
 from velatura.app.studio import TEXT_STYLE, Studio, configured, text_style
-from velatura.batch.place import Patience, Place, read_input
+from velatura.batch.place import Patience, Place, file_state, read_input
 from velatura.batch.row import Row
 from velatura.batch.work import Made, Prepared
 from velatura.cache import Cache
 from velatura.errors import SettingError
-from velatura.methods.base import Method, Stylization, versions
+from velatura.methods.base import Method, Stylization
+from velatura.methods.provenance import versions
 from velatura.methods.style_fitting import fit_style
+from velatura.methods.validation import Range, check_value
+from velatura.models.loading.catalogue import short_names
 from velatura.picture import save_picture
 from velatura.picture.reading import MAX_BYTES, picture_of_bytes, upright_size
 from velatura.picture.writing import FORMATS
@@ -28,7 +31,7 @@ from velatura.style import Style
 
 STYLE_FILE = ".safetensors"
 FITTED = ".batch/styles"
-COSTS = ("seconds", "unet_evaluations")  # of a manifest: what depends on the machine's day and on what was cached
+COSTS = ("seconds", "unet_evaluations")  # what depends on the machine's day and on what was cached
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,29 @@ class StudioRunners:
     def __post_init__(self) -> None:
         if self.ending not in FORMATS:
             raise SettingError(f"--format must be one of {', '.join(each[1:] for each in FORMATS)}.")
+        check_value("--batch", self.batch, int, Range(0, 256))
 
     def __call__(self) -> StudioRunner:
         return StudioRunner(self)
+
+    @property
+    def decides(self) -> str:
+        """What decides about all pictures and is no row's."""
+        return json.dumps([self.model, self.ending, self.batch])
+
+    def states(self) -> Callable[[Row], str]:
+        """The states of the files of a row and of the model, with the versions of the programs."""
+        state = lru_cache(maxsize=4096)(file_state)
+        model, programs = _model_state(self.model), json.dumps(versions())
+
+        def state_of(row: Row) -> str:
+            files = [row.content, *([] if row.style.startswith(TEXT_STYLE) else [row.style])]
+            states = [state(file) for file in files]
+            if not model or not all(states):
+                return ""
+            return f"{programs}{model}{states}{[state(name) for name in _texts(json.loads(row.settings))]}"
+
+        return state_of
 
 
 class StudioRunner:
@@ -133,16 +156,20 @@ class StudioRunner:
         kept = self._given.place.read(name)
         if kept is None:
             picture = picture_of_bytes(_input(url), PurePosixPath(url).name)
-            kept = _bytes_of(fit_style(method, [picture], picture.name, self._studio.context()))
+            style = fit_style(method, [picture], picture.name, self._studio.context())
+            kept = _bytes_of(replace(style, card=_without_costs(style.card)))
             self._given.place.write(name, kept)
         return _style_of(kept)
 
     def _made(self, result: Stylization) -> Made:
-        manifest = {name: value for name, value in result.manifest.items() if name not in COSTS}
-        manifest["scores"] = {name: value for name, value in result.scores.items() if name not in COSTS}
+        manifest = {**_without_costs(result.manifest), "scores": _without_costs(result.scores)}
         with tempfile.TemporaryDirectory() as folder:
             file = save_picture(result.picture, Path(folder) / f"picture{self.ending}", manifest, result.alpha)
             return Made(file.read_bytes(), *(float(result.manifest[name]) for name in COSTS))
+
+
+def _without_costs(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in COSTS}
 
 
 def wider(method: Method, batch: int) -> Method:
@@ -159,8 +186,19 @@ def _input(url: str) -> bytes:
 
 def _digests_of_files(settings: Mapping[str, Any]) -> list[str]:
     """The hashes of the files that settings name."""
-    paths = (Path(value) for value in settings.values() if isinstance(value, str) and value)
+    paths = (Path(text) for text in _texts(settings))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+
+
+def _texts(settings: Mapping[str, Any]) -> list[str]:
+    return [value for value in settings.values() if isinstance(value, str) and value]
+
+
+def _model_state(model: str) -> str:
+    """The states of a model's files on this machine; "" where it has none, as one of the hub."""
+    known = short_names().get(model)
+    path = Path(known.place if known else model)
+    return "".join(file_state(file) for file in (path, *sorted(path.rglob("*"))))
 
 
 def _bytes_of(style: Style) -> bytes:

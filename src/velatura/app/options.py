@@ -11,6 +11,7 @@ import typer
 
 from velatura.app.former_names import Choice, current
 from velatura.errors import SettingError
+from velatura.methods.validation import KINDS
 from velatura.registry import METHODS, NAMES, REPRODUCTIONS, method_class, methods_with, preset_settings
 from velatura.span import WHOLE_RUN, Span
 
@@ -93,21 +94,21 @@ def _pairs(entries: list[str] | None, option: str) -> list[tuple[str, str]]:
 
 
 def parse_settings(
-    method: str, settings: list[str] | None, losses: list[str] | None, preset: str = ""
+    method: str, settings: list[str] | None, losses: list[str] | None, preset: str = "", place: str = "--set"
 ) -> tuple[str, dict[str, Any]]:
     """A method's name and its settings from texts, each by the type of its default, over those of a ``preset``.
 
-    Former names are translated, which can change the method. Raises SettingError for an unknown method, preset,
-    setting or loss and for a value that cannot be read.
+    ``place`` is where the settings stand, as errors tell it. Former names are translated, which can change the method.
+    Raises SettingError for an unknown method, preset, setting or loss and for a value that cannot be read.
     """
-    chosen = current(Choice(method, with_resolution(dict(_pairs(settings, "--set"))), preset))
+    chosen = current(Choice(method, with_resolution(dict(_pairs(settings, place))), preset))
     known = _defaults(chosen.method)
     parsed = dict(preset_settings(chosen.method, chosen.preset)) if chosen.preset else {}
     for name, text in chosen.settings.items():
         if name not in known or isinstance(known[name], Mapping):
             plain = [key for key, value in known.items() if not isinstance(value, Mapping)]
             raise SettingError(f"The method {chosen.method} has no setting '{name}': it has {', '.join(plain)}.")
-        parsed[name] = _as(type(known[name]), text, f"--set {name}")
+        parsed[name] = _as(type(known[name]), text, f"{place} {name}")
     if losses:
         parsed |= _parse_losses(chosen.method, losses, parsed.get("weights", known.get("weights")))
     return chosen.method, parsed
@@ -179,14 +180,19 @@ def parse_region_style(text: str) -> tuple[str, float, Span]:
 
 def parse_strength_option(text: str | None) -> list[float | str | None]:
     """``parse_strengths``, or ["auto"]. Raises SettingError."""
-    return [AUTO] if text is not None and text.strip() == AUTO else [*parse_strengths(text)]
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    if AUTO in parts and len(parts) > 1:
+        raise SettingError(f"--strength {text} mixes {AUTO} with others: give {AUTO} alone, or numbers.")
+    return [AUTO] if parts == [AUTO] else [*parse_strengths(text)]
 
 
-def parse_strengths(text: str | None) -> list[float | None]:
-    """The strengths of a sweep, "0.2,0.4"; [None], the method's own, without a text. Raises SettingError."""
+def parse_strengths(text: str | None, option: str = "--strength") -> list[float | None]:
+    """The strengths of a sweep, "0.2,0.4"; [None], the method's own, without a text. Raises SettingError, which names
+    the ``option``.
+    """
     if text is None:
         return [None]
-    return list(dict.fromkeys(_as(float, part.strip(), "--strength") for part in text.split(",")))
+    return list(dict.fromkeys(_as(float, part.strip(), option) for part in text.split(",")))
 
 
 def parse_regions(entries: list[str], method: str) -> list[tuple[str, str]]:
@@ -229,4 +235,4 @@ def _as(kind: type[Any], text: str, option: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise SettingError(f"{option} needs a {kind.__name__}, not '{text}'.") from None
+        raise SettingError(f"{option} needs a {KINDS[kind]}, not '{text}'.") from None

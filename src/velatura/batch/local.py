@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Annotated, Any
 
 from velatura.batch.machine import threads_of_children, usable_cores, usable_memory, workers_that_fit
-from velatura.batch.outcome import Broken, Outcome, Ready, ShareDone, Started
+from velatura.batch.outcome import Broken, Died, Outcome, Ready, ShareDone, Started
 from velatura.batch.plan import Plan
 from velatura.batch.row import Share
 from velatura.batch.work import Job
@@ -51,8 +52,11 @@ class LocalEngine:
         """How it works, as a report tells it."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "say"}
 
-    def run(self, job: Job, plan: Plan) -> Generator[Outcome, None, None]:
-        """The outcome of each of the plan's rows, in no order. Raises ModelError where no worker can start."""
+    def run(self, job: Job, plan: Plan) -> Generator[Outcome | Died, None, None]:
+        """The outcome of each of the plan's rows, in no order, and workers' deaths.
+
+        Raises ModelError where no worker can start.
+        """
         pool = _Pool(job, self)
         try:
             yield from pool.outcomes(plan.all_shares())
@@ -84,7 +88,7 @@ class _Pool:
     free: int = field(default_factory=usable_memory)
     peak: int = 0
 
-    def outcomes(self, shares: Iterable[Share]) -> Iterator[Outcome]:
+    def outcomes(self, shares: Iterable[Share]) -> Iterator[Outcome | Died]:
         source = iter(shares)
         while True:
             self._start_workers()
@@ -136,12 +140,13 @@ class _Pool:
             member.pipe.send(share)
         return True
 
-    def _hear(self, member: _Member) -> Iterator[Outcome]:
+    def _hear(self, member: _Member) -> Iterator[Outcome | Died]:
         """What a worker tells, or that it has died."""
         try:
             event = member.pipe.recv()
         except (EOFError, OSError):
             self._bury(member)
+            yield Died()
             return
         if isinstance(event, Outcome):
             assert member.share is not None
@@ -154,7 +159,7 @@ class _Pool:
         elif isinstance(event, ShareDone):
             self._measure(event.peak_memory)
             self.told.pop(member.share.index if member.share else -1, None)
-            member.share = None
+            member.share, member.started = None, ()
         elif isinstance(event, Ready):
             member.ready = True
         elif isinstance(event, Broken):
@@ -165,9 +170,9 @@ class _Pool:
         if not before:
             workers, asked = self._wanted(), self.engine.workers
             short = f" (of {asked} asked for: the memory is enough for no more)" if workers < asked else ""
-            self.engine.say(
-                f"A worker takes {self.peak / MIB:.0f} MiB: {workers} of {self.engine.threads} thread(s){short}."
-            )
+            each = " each" if workers > 1 else ""
+            threads = f"{_counted(self.engine.threads, 'thread')}{each}, about {self.peak / MIB:.0f} MiB{each}"
+            self.engine.say(f"{_counted(workers, 'worker')} with {threads}{short}.")
 
     def _bury(self, member: _Member) -> None:
         """Take a dead worker away, and see to its share being done again."""
@@ -175,13 +180,14 @@ class _Pool:
         member.pipe.close()
         self.members.remove(member)
         rows = member.started
-        self.deaths[rows] += 1
+        self.deaths[rows] += not member.ready or member.share is not None  # one without work was not killed by any
         too_often = self.deaths[rows] > self.engine.retries
         if not rows and too_often:
             raise ModelError(
                 f"Workers die before they have made anything (exit code {member.process.exitcode}): there may be too "
                 "little memory."
             )
+        self.engine.say(f"A worker died ({_cause(member.process.exitcode)}); {_after(rows, too_often)}.")
         if member.share is not None:
             given_up = member.share.given_up | (frozenset(rows) if too_often else frozenset())
             self.again.appendleft(replace(member.share, given_up=given_up))
@@ -197,3 +203,22 @@ class _Pool:
                 member.process.kill()
                 member.process.join()
             member.pipe.close()  # not before: what is told of the pass goes into it
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
+def _cause(code: int | None) -> str:
+    """Of what a process ended, by its exit code: minus the number of the signal that killed it."""
+    try:
+        return signal.Signals(-(code or 0)).name
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _after(rows: tuple[int, ...], too_often: bool) -> str:
+    """What becomes of the rows that a dead worker began to make together."""
+    if not rows:
+        return "another takes its place"
+    return "its rows have killed too many and are given up" if too_often else "its rows are made again"

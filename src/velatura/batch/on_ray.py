@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import pyarrow as pa
 
 from velatura.batch.machine import behave
-from velatura.batch.outcome import Outcome
+from velatura.batch.outcome import Died, Outcome
 from velatura.batch.plan import Plan
 from velatura.batch.work import Job, Worker
 from velatura.errors import SettingError, VelaturaError
@@ -33,7 +34,7 @@ class RayEngine:
     which may be a fraction.
 
     A share whose actor died is tried again ``retries`` times. ``nice`` is the actors' level on a cluster that is
-    started here; another's nodes have their own.
+    started here; another's nodes have their own. ``say`` gets sentences for the user.
     """
 
     address: str = ""
@@ -42,21 +43,25 @@ class RayEngine:
     gpus: Annotated[float, Range(0, 64)] = 0.0
     retries: Annotated[int, Range(0, 100)] = 2
     nice: Annotated[int, Range(0, 19)] = 0
+    say: Callable[[str], None] = field(default=lambda sentence: None)
 
     name = "ray"
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if find_spec("ray") is None:
+            raise SettingError("The engine ray needs Ray: install velatura[ray].")
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """How it works, as a report tells it."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "say"}
 
-    def run(self, job: Job, plan: Plan) -> Generator[Outcome, None, None]:
-        """The outcomes of the plan's rows, in no order; rows whose actors died too often have none.
+    def run(self, job: Job, plan: Plan) -> Generator[Outcome | Died, None, None]:
+        """The outcomes of the plan's rows, in no order; rows whose actors died too often have none. An actor's death is
+        known when it was started again and has worked.
 
-        Raises VelaturaError where no actor can work, SettingError where there is no Ray or no cluster.
+        Raises VelaturaError where no actor can work, SettingError where there is no cluster.
         """
         with self._cluster() as ray:
             context = ray.data.DataContext.get_current()
@@ -67,6 +72,9 @@ class RayEngine:
                 left = [share for share in range(plan.shares) if share not in heard]
                 for record in self._told(ray, job, plan, left) if left else ():
                     heard.add(int(record["id"]))
+                    if record["restarted"]:
+                        self.say("A worker died and was started again; its rows are made again.")
+                        yield Died()
                     yield from _outcomes(record["told"])
 
     def _told(self, ray: Any, job: Job, plan: Plan, shares: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -79,7 +87,7 @@ class RayEngine:
         # Blocks that lie there already: tasks that read them would want CPUs, which the actors may all hold.
         told = ray.data.from_arrow(_blocks(shares)).map_batches(
             ShareActor,
-            fn_constructor_args=(job, plan, self),
+            fn_constructor_args=(job, plan, self.threads),
             batch_size=1,
             compute=pool,
             num_cpus=self.threads,
@@ -99,11 +107,9 @@ class RayEngine:
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
         """Ray, connected, or started for the time of the block."""
-        try:
-            import ray
-            import ray.data
-        except ImportError:
-            raise SettingError("The engine ray needs Ray: install velatura[ray].") from None
+        import ray
+        import ray.data
+
         if ray.is_initialized():  # the caller's own connection
             yield ray
             return
@@ -122,16 +128,21 @@ class RayEngine:
 class ShareActor:
     """A worker as Ray Data calls it: numbers of shares in, the outcomes of their rows out, as JSON."""
 
-    def __init__(self, job: Job, plan: Plan, engine: RayEngine) -> None:
-        behave(engine.threads, nice=0)
+    def __init__(self, job: Job, plan: Plan, threads: int) -> None:
+        from ray import get_runtime_context
+
+        behave(threads, nice=0)
         self._plan, self._broken = plan, ""
+        self._restarted = bool(get_runtime_context().was_current_actor_reconstructed)
         try:
             self._worker = Worker(job)
         except VelaturaError as error:  # told with a share, since Ray would try to make the actor again and again
             self._broken = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"id": batch["id"], "told": [self._told(int(index)) for index in batch["id"]]}
+        told = [self._told(int(index)) for index in batch["id"]]
+        restarted, self._restarted = self._restarted, False  # told once
+        return {"id": batch["id"], "told": told, "restarted": [restarted] + [False] * (len(told) - 1)}
 
     def _told(self, index: int) -> str:
         if self._broken:

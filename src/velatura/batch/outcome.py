@@ -27,6 +27,11 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Died:
+    """A worker has died; what it had in work is made again, or given up."""
+
+
+@dataclass(frozen=True)
 class Started:
     """A worker begins to make the pictures of these rows together."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeVar
 
 import fsspec
@@ -57,7 +58,7 @@ class Place:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise TargetError(f"{self.url}/{name} cannot be read ({_reason(error)}): try again.") from None
+            raise TargetError(f"{self.url}/{name} cannot be read ({reason(error)}): try again.") from None
 
     def opened(self, name: str, use: Callable[[Any], T]) -> T | None:
         """What ``use`` makes of an open file, of which it may read parts; None without one. Raises TargetError."""
@@ -72,7 +73,7 @@ class Place:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise TargetError(f"{self.url}/{name} cannot be read ({_reason(error)}): try again.") from None
+            raise TargetError(f"{self.url}/{name} cannot be read ({reason(error)}): try again.") from None
 
     def write(self, name: str, data: bytes) -> None:
         """Put ``data`` into a file in place of what is there. Raises TargetError."""
@@ -84,7 +85,7 @@ class Place:
             else:  # an object appears when all of it has arrived
                 self._tried(lambda: system.pipe_file(f"{root}/{name}", data))
         except Exception as error:
-            raise TargetError(f"{self.url}/{name} cannot be written ({_reason(error)}): name another place.") from None
+            raise TargetError(f"{self.url}/{name} cannot be written ({reason(error)}): name another place.") from None
 
     def delete(self, name: str) -> None:
         """Delete a file if it is there; one that cannot be deleted stays."""
@@ -102,8 +103,12 @@ class Place:
         except FileNotFoundError:
             return []
         except Exception as error:
-            raise TargetError(f"{self.url}/{folder} cannot be listed ({_reason(error)}): try again.") from None
+            raise TargetError(f"{self.url}/{folder} cannot be listed ({reason(error)}): try again.") from None
         return sorted(str(path).rpartition("/")[2] for path in found)
+
+    def path(self, name: str) -> str:
+        """A file's path in the place's file system, which for a local folder is this machine's."""
+        return f"{self._target()[1]}/{name}"
 
     def _target(self) -> tuple[Any, str]:
         return file_system(self.url)
@@ -117,13 +122,22 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise SettingError(f"{url} cannot be used ({_reason(error)}): install what its protocol needs.") from None
+        raise SettingError(f"{url} cannot be used ({reason(error)}): install what its protocol needs.") from None
     return system, str(root).rstrip("/")
 
 
 def absolute(text: str) -> str:
     """A local path made absolute, so that it means the same to every worker; a URL as it is."""
     return text if "://" in text else str(Path(text).expanduser().absolute())
+
+
+def file_state(path: str | Path) -> str:
+    """What changes with a file of this machine: when it was written, and its length; "" where there is none."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}" if S_ISREG(found.st_mode) else ""
 
 
 def read_input(url: str, most_bytes: int, patience: Patience) -> bytes:
@@ -135,7 +149,7 @@ def read_input(url: str, most_bytes: int, patience: Patience) -> bytes:
     except FileNotFoundError:
         raise PictureError(f"There is no file {url}: check the name.") from None
     except Exception as error:
-        raise PictureError(f"{url} cannot be read ({_reason(error)}): check its name and permissions.") from None
+        raise PictureError(f"{url} cannot be read ({reason(error)}): check its name and permissions.") from None
     if len(data) > most_bytes:
         raise PictureError(f"{url} is larger than {most_bytes // 2**20} MiB: scale it down first.")
     if not data:
@@ -147,7 +161,7 @@ def _protocols(system: Any) -> tuple[str, ...]:
     return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what an error says, or its name."""
     told = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
     return str(told) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from velatura.batch.row import Row, Share
 from velatura.errors import SettingError
 from velatura.methods.validation import Range, check_settings
 
-FILE = ".batch/plan.parquet"
+FOLDER = ".batch"
+NAME_DIGITS = 16  # of the hash that names a plan
 COLUMNS = ("number", "content", "style", "method", "settings", "seed", "group")
 SCHEMA = pa.schema(
     [(name, pa.int64() if name in ("number", "seed") else pa.string()) for name in COLUMNS] + [("share", pa.int64())]
@@ -40,15 +42,22 @@ class Cut:
 class Plan:
     """The working form of a plan in a ``place``. Of its rows only a window is ever in memory.
 
-    ``first_shares`` are the numbers of the windows' first shares.
+    ``name`` is a hash of its rows, of how it is cut, and of what else decides about its pictures: each plan has its own
+    files in a place. ``first_shares`` are the numbers of the windows' first shares.
     """
 
     place: Place
+    name: str
     window: int
     rows: int
     shares: int
     first_shares: Sequence[int]
     _read: tuple[int, list[Share]] = field(default=(-1, []), repr=False)
+
+    @property
+    def file(self) -> str:
+        """The name of its working form in the place."""
+        return f"{FOLDER}/{self.name}.parquet"
 
     def share(self, index: int) -> Share:
         """One share by its number."""
@@ -76,18 +85,22 @@ class Plan:
         return self._read[1]
 
     def _shares_from_file(self, window: int) -> list[Share]:
-        records = self.place.opened(FILE, lambda file: pq.ParquetFile(file).read_row_group(window).to_pylist())
+        records = self.place.opened(self.file, lambda file: pq.ParquetFile(file).read_row_group(window).to_pylist())
         if records is None:
-            raise SettingError(f"{self.place.url}/{FILE} is gone: start the batch again.")
+            raise SettingError(f"{self.place.url}/{self.file} is gone: start the batch again.")
         return [
             Share(index, window, tuple(Row(**{name: entry[name] for name in COLUMNS}) for entry in entries))
             for index, entries in groupby(records, key=lambda entry: int(entry["share"]))
         ]
 
 
-def write_plan(rows: Iterable[Row], place: Place, cut: Cut) -> Plan:
-    """Write a plan's working form, window by window. Raises SettingError for a plan without rows."""
+def write_plan(rows: Iterable[Row], place: Place, cut: Cut, made_by: str = "") -> Plan:
+    """Write a plan's working form, window by window; ``made_by`` tells what decides about all its pictures.
+
+    Raises SettingError for a plan without rows.
+    """
     first_shares, count, index = [], 0, 0
+    digest = hashlib.sha256(f"{cut} {made_by}".encode())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.parquet"
         with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
@@ -95,11 +108,13 @@ def write_plan(rows: Iterable[Row], place: Place, cut: Cut) -> Plan:
                 first_shares.append(index)
                 shares = list(_shares(window, cut.share))
                 writer.write_table(_table(shares, index))
+                digest.update("\n".join(map(repr, window)).encode())
                 count, index = count + len(window), index + len(shares)
         if not count:
             raise SettingError("The plan has no rows: give contents and styles.")
-        place.write(FILE, file.read_bytes())
-    return Plan(place, cut.window, count, index, first_shares)
+        plan = Plan(place, digest.hexdigest()[:NAME_DIGITS], cut.window, count, index, first_shares)
+        place.write(plan.file, file.read_bytes())
+    return plan
 
 
 def _windows(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from velatura.batch.outcome import FAILED, KEPT, MADE, Outcome
+from velatura.batch.finished import Finished
+from velatura.batch.outcome import FAILED, KEPT, MADE, Died, Outcome
 from velatura.batch.plan import Plan
 from velatura.batch.results import Results
 from velatura.batch.work import Job
@@ -20,6 +21,7 @@ from velatura.errors import StoppedError
 
 REPORT = "_report.json"  # data sets leave out names that begin so
 LOST = "Nothing was heard of this row: its workers died too often."
+TOLD_TOGETHER = 1.0  # seconds within which the rows of one pass, or on Ray of one share, are told
 MOST_REASONS = 100  # in a report; the table has each row's
 
 
@@ -33,8 +35,8 @@ class Engine(Protocol):
         """How it works, as a report tells it."""
         ...
 
-    def run(self, job: Job, plan: Plan) -> Generator[Outcome, None, None]:
-        """The outcomes of the plan's rows, in no order, each at most once."""
+    def run(self, job: Job, plan: Plan) -> Generator[Outcome | Died, None, None]:
+        """The outcomes of the plan's rows, in no order, each at most once, and the deaths of workers."""
         ...
 
 
@@ -48,7 +50,10 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     evaluations: float = 0.0
+    deaths: int = 0  # of workers
     _started: float = 0.0
+    _first: float | None = None  # when the first row had been worked on
+    _began: float = 0.0  # and when the work on it began
 
     def __post_init__(self) -> None:
         self._started = self.clock()
@@ -56,6 +61,8 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count a row's outcome."""
         self.states[outcome.state] += 1
+        if outcome.state != KEPT:
+            self._note_beginning(outcome.seconds)
         self.seconds += outcome.seconds
         self.evaluations += outcome.evaluations
         if outcome.state == FAILED and (outcome.error in self.reasons or len(self.reasons) < MOST_REASONS):
@@ -73,9 +80,19 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """What the rows that are left will take, as those took that were made; None before there was any."""
+        """What the rows that are left will take, as those took that were made, without the time until the first
+        model was loaded; None before there was any.
+        """
         worked = self.done - self.states[KEPT]
-        return self.elapsed / worked * (self.rows - self.done) if worked else None
+        return (self.clock() - self._began) / worked * (self.rows - self.done) if worked else None
+
+    def _note_beginning(self, seconds: float) -> None:
+        """The first row's work began its seconds ago; rows that are told together with it were made before it."""
+        now = self.clock()
+        if self._first is None:
+            self._first = self._began = now
+        if now - self._first < TOLD_TOGETHER:
+            self._began -= seconds
 
 
 @dataclass(eq=False)
@@ -105,7 +122,6 @@ class _Table:
                     outcomes[row.number] = Outcome(row.number, FAILED, error=LOST)
                     lost(outcomes[row.number])
             self._write(window)
-        self.results.forget_windows(len(self.plan.first_shares))
 
     def _write(self, window: int) -> None:
         self.results.write_window(window, self.plan.rows_of(window), self.open.pop(window))
@@ -115,16 +131,18 @@ class _Table:
 def run_batch(plan: Plan, job: Job, engine: Engine, watch: Callable[[Tally], None]) -> Tally:
     """Work a plan off, and write its table and report; ``watch`` is told after each row.
 
-    Raises StoppedError when the program is asked to end (SIGTERM), after what is done was kept.
+    Where all of it is there, unchanged since it was made, no engine is asked. Raises StoppedError when the program is
+    asked to end (SIGTERM), after what is done was kept.
     """
-    tally, table = Tally(plan.rows), _Table(plan, job.results)
+    tally, finished = Tally(plan.rows), Finished(plan, job)
     try:
-        with stopped_by_sigterm(), closing(engine.run(job, plan)) as outcomes:
-            for outcome in outcomes:
-                tally.add(outcome)
-                table.add(outcome)
-                watch(tally)
-            table.finish(tally.add)
+        with stopped_by_sigterm():
+            before = finished.inputs()
+            if finished.holds(before):
+                tally.states[KEPT] = plan.rows
+            else:
+                _work(job, engine, _Table(plan, job.results), tally, watch)
+                finished.keep(before, tally.states[FAILED])
     except (StoppedError, KeyboardInterrupt):
         write_report(tally, job.results, engine, stopped=True)
         raise
@@ -132,14 +150,28 @@ def run_batch(plan: Plan, job: Job, engine: Engine, watch: Callable[[Tally], Non
     return tally
 
 
+def _work(job: Job, engine: Engine, table: _Table, tally: Tally, watch: Callable[[Tally], None]) -> None:
+    with closing(engine.run(job, table.plan)) as events:
+        for event in events:
+            if isinstance(event, Died):
+                tally.deaths += 1
+            else:
+                tally.add(event)
+                table.add(event)
+            watch(tally)
+        table.finish(tally.add)
+
+
 def write_report(tally: Tally, results: Results, engine: Engine, *, stopped: bool) -> None:
     """Write what became of a batch beside its results, as JSON."""
     told: dict[str, Any] = {
+        "plan": results.plan,
         "engine": engine.name,
         "settings": engine.settings,
         "rows": tally.rows,
         **{state: tally.states[state] for state in (MADE, KEPT, FAILED)},
         "stopped": stopped,
+        "worker_deaths": tally.deaths,
         "seconds": round(tally.elapsed, 3),
         "worker_seconds": round(tally.seconds, 3),
         "unet_evaluations": tally.evaluations,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -69,6 +69,12 @@ class RunnerFactory(Protocol):
     """Makes a worker's runner, in the worker. It travels there pickled. Raises VelaturaError where none can be made."""
 
     def __call__(self) -> Runner: ...
+
+    def states(self) -> Callable[[Row], str]:
+        """A function that tells in what state the files and programs are that make a row's picture: another text when
+        any has changed, "" where that cannot be told without a model. It reads no contents.
+        """
+        ...
 
 
 @dataclass(frozen=True)
