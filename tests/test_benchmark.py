@@ -24,6 +24,7 @@ from tests.tiny_house import tiny_house, tiny_studio
 from velatura.app.benchmarking import Entrants
 from velatura.app.report.benchmark_results import Heading, Results
 from velatura.app.report.sheets import CAPTION, ROWS, TILE, worst_first, write_sheets
+from velatura.app.studio import Studio
 from velatura.errors import PictureError, SettingError
 from velatura.evaluation import gram_distance, measures
 from velatura.evaluation.benchmark.kept import KeptRows
@@ -31,8 +32,8 @@ from velatura.evaluation.benchmark.plan import Pair, Plan, Sample, opened_sample
 from velatura.evaluation.benchmark.presets import PRESETS, public_contents
 from velatura.evaluation.benchmark.results_folder import NamePattern, find_results
 from velatura.evaluation.benchmark.running import Outcome, TimeLeft, run
-from velatura.evaluation.benchmark.summary import bootstrap, standings
-from velatura.evaluation.measures import CONTENT, DIRECTIONS, STYLE, Measure, scores_of
+from velatura.evaluation.benchmark.summary import bootstrap, standings, worst_tenth
+from velatura.evaluation.measures import AT_ONE, CONTENT, DIRECTIONS, STYLE, Measure, scores_of
 from velatura.evaluation.outsiders import OUTSIDERS, outsider_class
 from velatura.evaluation.outsiders.gatys import Gatys
 from velatura.evaluation.published import means
@@ -103,7 +104,7 @@ def test_three_kills_and_a_resume_give_the_same_table(tmp_path: Path) -> None:
         child = [sys.executable, "-c", CHILD, what, str(number), moment, str(out)]
         assert subprocess.run(child, env=environment, check=False).returncode == -signal.SIGKILL
         rows = [path for path in out.rglob("*.json") if path.name != "entry.json"]
-        before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+        before = {path: path.stat().st_mtime_ns for path in (out / "pictures").rglob("*.png")}
         assert (len(rows), len(before)) == left
     resumed, straight = tiny_run(out), tiny_run(tmp_path / "straight")
     assert same(resumed.rows) == same(straight.rows) and len(resumed.rows) == 2 * 5
@@ -324,7 +325,8 @@ def test_benchmark_from_the_command_line(
         (["--preset", "nothing"], "Unknown preset"),
         (["--preset", "styleid", "CONTENTS", "STYLES"], "20 photos in 40 styles, not 2 in 2"),
         (["--preset", "public", "CONTENTS", "STYLES"], "has its own pictures"),
-        (["CONTENTS", "STYLES", "--strengths", "much"], "needs a float"),
+        (["CONTENTS", "STYLES", "--strengths", "0.2,much"], "--strengths needs a number, not 'much'"),
+        (["--preset", "styleid"], "a folder of 20 photos and one of 40 styles"),
     ],
 )
 def test_bad_benchmarks_are_one_sentence_and_write_nothing(
@@ -515,3 +517,99 @@ def test_published_metrics_of_results(
     monkeypatch.setattr(means, "PUBLISHED", {"counted": measure})
     assert command_line.run(monkeypatch, *asked, "--out", str(tmp_path / "c"), "--published", "counted") == 0
     assert "| contents | 0 |" in (tmp_path / "c" / "published.md").read_text()
+
+
+def test_a_measure_that_is_best_at_one_is_worst_farthest_from_it() -> None:
+    assert DIRECTIONS["range"] == DIRECTIONS["lattice"] == AT_ONE
+    assert measures.title("range") == "range → 1"
+    assert worst_tenth(np.array([*[1.0] * 9, 3.0]), AT_ONE) == 3.0
+    assert worst_tenth(np.array([*[1.1] * 9, 0.5]), AT_ONE) == 0.5
+    assert worst_tenth(np.array([*[1.0] * 18, 0.5, 1.5]), AT_ONE) == 0.5  # they do not cancel
+
+
+def test_whatever_stops_one_entry_the_others_go_on(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path)
+    photo = outsider_class("photo")
+
+    class Crashing(photo):  # type: ignore[misc, valid-type]
+        name = "crashing"
+
+        def stylize(self, content: torch.Tensor, style: torch.Tensor, seed: int) -> torch.Tensor:
+            raise RuntimeError("not implemented\nat length")
+
+    class Unbounded(photo):  # type: ignore[misc, valid-type]
+        name = "unbounded"
+
+        def stylize(self, content: torch.Tensor, style: torch.Tensor, seed: int) -> torch.Tensor:
+            return content / 0
+
+    entry = type(plan.entries[0])
+    entries = [entry("crashing", Crashing(tiny_house)), entry("unbounded", Unbounded(tiny_house)), plan.entries[0]]
+    outcome = run(Plan(plan.pairs, entries, 64, 0, "tiny"), KeptRows(tmp_path), torch.device("cpu"), lambda text: None)
+    assert [row["entry"] for row in outcome.rows] == ["photo", "photo"]
+    assert outcome.failures[0] == "crashing, c0_s5: RuntimeError: not implemented"
+    assert "unbounded, c0_s5: ValueError: The pixels hold numbers that are not finite" in outcome.failures[1]
+    assert not [*tmp_path.glob("pictures/unbounded/*")]
+
+
+def test_damaged_photos_and_results_are_told_and_the_rest_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folders: tuple[Path, Path],
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folders[0] / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    asked = ["benchmark", *folders, "--model", model, "--out", out, "--size", 64, "--methods", "-"]
+    assert command_line.run(monkeypatch, *asked, "--outsiders", "photo") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "broken.png is not a picture that can be read" in told and "It is left out." in told
+    assert len(rows_in(out)) == 4 and "broken.png" in (out / "report.html").read_text()
+    (folders[0] / "broken.png").unlink()
+    results = out / "pictures" / "photo"
+    whole = (results / "p0_p5.png").read_bytes()
+    (results / "p0_p5.png").write_bytes(whole[: len(whole) // 2])
+    measured = tmp_path / "measured"
+    assert command_line.run(monkeypatch, "evaluate", *folders, results, "--out", measured, "--size", 64) == 1
+    assert "p0_p5 by photo is left out" in " ".join(capsys.readouterr().err.split())
+    assert len(rows_in(measured)) == 3 and "p0_p5 by photo is left out" in (measured / "report.html").read_text()
+    for row in out.glob("rows/photo/p0_p5.json"):
+        row.unlink()
+    assert command_line.run(monkeypatch, *asked, "--outsiders", "-") == 0
+    assert "photo has 3 of 4 pairs" in capsys.readouterr().err and len(rows_in(out)) == 3
+    assert command_line.run(monkeypatch, *asked, "--outsiders", "photo") == 0  # the damaged one is made again
+    assert len(rows_in(out)) == 4
+    (tmp_path / "empty").mkdir()
+    assert command_line.run(monkeypatch, "evaluate", tmp_path / "empty", folders[1], results, "--out", "nowhere") == 2
+    assert "--recursive" not in capsys.readouterr().err
+
+
+def test_a_benchmarks_pictures_explain_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folders: tuple[Path, Path],
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    asked = ["benchmark", *folders, "--model", model, "--out", out, "--size", 64, "--methods", "styleid", "--pairs", 1]
+    assert command_line.run(monkeypatch, *asked, "--set", "styleid:steps=2", "--outsiders", "palette") == 0
+    picture = out / "pictures" / "styleid" / "p0_p5.png"
+    assert command_line.run(monkeypatch, "show", picture) == 0
+    assert "styleid" in capsys.readouterr().out
+    inputs = ["--inputs", out / "library" / "inputs"]
+    again = tmp_path / "again.png"
+    assert command_line.run(monkeypatch, "reproduce", picture, *inputs, "--model", model, "--out", again) == 0
+    assert "the same, bit for bit" in capsys.readouterr().err
+    for command in ("show", "reproduce"):
+        assert command_line.run(monkeypatch, command, out / "pictures" / "palette" / "p0_p5.png") == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "was made by the outsider palette in a benchmark" in told and "run the benchmark again" in told
+
+
+def test_the_outsider_with_a_prompt_runs_in_bf16(model: str) -> None:
+    backbone = Studio(model, "cpu", "bf16").backbone
+    outsider = outsider_class("img2img")(lambda: backbone)
+    result = outsider.stylize(smooth_pixels(64, 64, 1), smooth_pixels(64, 64, 2), 0)
+    assert backbone.dtype == torch.bfloat16 and bool(result.isfinite().all())

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.command_line import FAST, run
 from tests.conftest import smooth_image
 from velatura.app.files import ContentFile, Naming, content_files
-from velatura.app.options import parse_settings
+from velatura.app.options import parse_settings, parse_strength_option
 from velatura.errors import PictureError, SettingError
 from velatura.methods.guided.settings import DEFAULT_WEIGHTS
 from velatura.picture import open_picture, read_manifest
@@ -105,7 +105,7 @@ BAD = {
     "unknown ending": (["stylize", "pictures/a.jpg", "--style", "style.png", "--out", "o.xyz"], "picture ending"),
     "unknown method": (["stylize", "pictures/a.jpg", "--style", "style.png", "--method", "x"], "Unknown method"),
     "unknown loss": (["stylize", "pictures/a.jpg", "--style", "style.png", "--loss", "joy=1"], "Unknown loss"),
-    "no number": (["stylize", "pictures/a.jpg", "--style", "style.png", "--loss", "gram=x"], "needs a float"),
+    "no number": (["stylize", "pictures/a.jpg", "--style", "style.png", "--loss", "gram=x"], "needs a number, not 'x'"),
     "unknown setting": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy=1"], "no setting 'joy'"),
     "no equals": (["stylize", "pictures/a.jpg", "--style", "style.png", "--set", "joy"], "NAME=VALUE"),
     "strength": (["stylize", "pictures/a.jpg", "--style", "style.png", "--strength", "2"], "from 0 to 1"),
@@ -168,7 +168,7 @@ def test_settings_take_the_type_of_their_default() -> None:
         "start": "noise",
         "weights": {**DEFAULT_WEIGHTS, "gram": 2.0},
     }
-    with pytest.raises(SettingError, match="needs a int"):
+    with pytest.raises(SettingError, match="--set steps needs a whole number, not 'many'"):
         parse_settings("guided", ["steps=many"], None)
 
 
@@ -276,3 +276,14 @@ def test_guided_takes_presets_spans_regions_and_says_what_words_need(
         call = ["stylize", photo, "--style", style, *wrong, "--out", out, "--model", model, "--steps", "4"]
         assert run(monkeypatch, *call) == 2
         assert sentence in " ".join(capsys.readouterr().err.split()) and not out.exists()
+
+
+def test_auto_stands_alone_among_strengths() -> None:
+    assert parse_strength_option(" auto ") == ["auto"] and parse_strength_option("0.2,0.4") == [0.2, 0.4]
+    with pytest.raises(SettingError, match=r"--strength auto,0\.4 mixes auto with others: give auto alone"):
+        parse_strength_option("auto,0.4")
+
+
+def test_the_package_runs_as_a_module() -> None:
+    shown = subprocess.run([sys.executable, "-m", "velatura", "--help"], capture_output=True, text=True, check=True)
+    assert "stylize" in shown.stdout

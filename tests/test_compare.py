@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -11,7 +12,10 @@ import pytest
 
 from tests.command_line import run
 from tests.conftest import smooth_image
-from velatura.app.comparing import FORMAT, Key, References, counted, folder_names, read_choices, result_pairs
+from velatura.app import compare_command
+from velatura.app.compare_command import at_smaller_size
+from velatura.app.comparing import FORMAT, Key, counted, folder_names, read_choices, result_pairs
+from velatura.app.references import References
 from velatura.errors import PictureError, SettingError
 from velatura.evaluation.bradley_terry import PRIOR, Z, bradley_terry, preference
 from velatura.picture import save_picture
@@ -104,8 +108,6 @@ def test_folders_have_different_names(tmp_path: Path) -> None:
 
 
 def test_references_are_found_by_hash_or_name(place: Path) -> None:
-    import hashlib
-
     for number in range(3):
         smooth_image(64, 64, number).save(place / f"c{number}.png")
     (place / "contents").mkdir()
@@ -198,3 +200,71 @@ def test_the_scores_of_several_pages_are_printed(
     assert "There is no file" in capsys.readouterr().err
     assert run(monkeypatch, "compare", tmp_path) == 2
     assert "Two folders or two pictures are compared, not 1" in capsys.readouterr().err
+
+
+def test_references_of_a_benchmarks_pictures_are_found_by_hash_and_by_their_joint_names(place: Path) -> None:
+    for folder, names in (("photos", ("a", "a_b")), ("styles", ("c", "b_c"))):
+        (place / folder).mkdir()
+        for number, name in enumerate(names):
+            smooth_image(64, 64, number).save(place / folder / f"{name}.png")
+    photos, styles = References.of(place / "photos", "content"), References.of(place / "styles", "style")
+    plain = place / "ours/photo0.png"
+    assert photos.find("a_c", plain) == place / "photos/a.png" and styles.find("a_c", plain) == place / "styles/c.png"
+    assert photos.find("a_b_c", plain) == place / "photos/a_b.png"  # the longest name that fits
+    assert photos.find("ax_c", plain) is None
+    digest = hashlib.sha256((place / "photos/a.png").read_bytes()).hexdigest()
+    made = save_picture(smooth_image(), place / "made.png", {"benchmark": {"content_sha256": digest}})
+    assert photos.find("other", made) == photos.find("other", plain, made) == place / "photos/a.png"
+
+
+def test_a_page_says_what_it_could_not_show(
+    monkeypatch: pytest.MonkeyPatch, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "styles").mkdir()
+    for name in ("x", "y"):
+        smooth_image().save(place / "styles" / f"{name}.png")
+    whole = (place / "theirs/photo1.png").read_bytes()
+    (place / "theirs/photo1.png").write_bytes(whole[: len(whole) // 2])
+    smooth_image(32, 40, 3).save(place / "theirs/photo2.png")
+    assert run(monkeypatch, "compare", "ours", "theirs", "--style", "styles", "--out", "p.html") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "The pair photo1 is left out: theirs/photo1.png is damaged" in told
+    assert "styles holds no style for 3 of 3 pairs, such as photo0." in told
+    assert "1 pairs are of two sizes, such as photo2: both are shown at the smaller one." in told
+    trials = data_of(Path("p.html"))["trials"]
+    assert isinstance(trials, list) and {trial["pair"] for trial in trials} == {"photo0", "photo2", "photo3"}
+    for path in (place / "theirs").iterdir():
+        path.write_bytes(b"no picture")
+    assert run(monkeypatch, "compare", "ours", "theirs", "--out", "q.html") == 2
+    assert not Path("q.html").exists()
+
+
+def test_pictures_of_two_sizes_are_shown_at_the_smaller() -> None:
+    images = smooth_image(64, 80), smooth_image(32, 40)
+    assert [image.size for image in at_smaller_size(images)] == [(40, 32), (40, 32)]
+    assert [image.size for image in images] == [(80, 64), (40, 32)]
+
+
+def test_a_file_of_choices_counts_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anna = choices_file(tmp_path / "anna.json", Key(1, "a", "b", ("p", "q")), {"p": "left", "q": "tie"})
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(anna.read_bytes())
+    assert run(monkeypatch, "compare", "--scores", anna, anna, copy) == 0
+    shown = capsys.readouterr()
+    assert "2 choices from 1 file\n" in shown.out
+    assert "copy.json has the same choices as a file before it" in " ".join(shown.err.split())
+
+
+@pytest.mark.parametrize("key", ["!!", "bm8=", "eyJ4IjogMX0=", "/w=="])
+def test_a_broken_key_is_said_in_words(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"format": FORMAT, "key": key, "choices": []}))
+    with pytest.raises(SettingError, match=r"\(its key is damaged\)\.$"):
+        read_choices(path)
+
+
+def test_keys_with_modifiers_are_the_browsers() -> None:
+    page = (Path(compare_command.__file__).parent / "report/templates/compare.html.j2").read_text()
+    assert "event.altKey || event.ctrlKey || event.metaKey" in page

@@ -9,7 +9,7 @@ from skimage import data
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.conftest import smooth_pixels
+from tests.conftest import smooth_image, smooth_pixels
 from velatura.evaluation import (
     class_overlap,
     clipped_share,
@@ -31,8 +31,9 @@ from velatura.evaluation import (
     region_sharpness,
     ssim,
 )
-from velatura.evaluation.places import blur
+from velatura.evaluation.classes import ColourDistance, EdgeF1, GramDistance, LocalStructure
 from velatura.picture import Picture, image_to_pixels
+from velatura.picture.blur import blurred
 
 
 def stripes(offset: int = 0, size: int = 96) -> Tensor:
@@ -119,7 +120,7 @@ def left_half(pixels: Tensor) -> Tensor:
 
 
 def noise_like(pixels: Tensor, scale: float) -> Tensor:
-    return scale * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    return (scale * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
 
 
 def test_structure_survives_recolouring_and_not_ruin() -> None:
@@ -129,7 +130,7 @@ def test_structure_survives_recolouring_and_not_ruin() -> None:
         assert metric(a, a) == pytest.approx(1, abs=1e-4) and metric(-a, a) == pytest.approx(1, abs=1e-4)
         assert metric(a / 2, a) > 0.95  # a paler picture has all of it
         assert metric(recoloured, a) > 0.75
-        softened = [metric(blur(a, sigma), a) for sigma in (1.0, 2.0, 4.0)]
+        softened = [metric(blurred(a, sigma), a) for sigma in (1.0, 2.0, 4.0)]
         assert metric(recoloured, a) > softened[2] and softened == sorted(softened, reverse=True)
         assert metric(a.roll(40, 3), a) < 0.45 and metric(0 * a, a) < 0.1
 
@@ -192,7 +193,7 @@ def test_invented_edges_are_counted_where_the_content_is_flat() -> None:
 def test_a_region_is_as_sharp_as_its_surroundings() -> None:
     a = cat()
     mask = left_half(a)
-    softened = [region_sharpness(mask * blur(a, sigma) + (1 - mask) * a, a, mask) for sigma in (0.5, 1.0, 2.0)]
+    softened = [region_sharpness(mask * blurred(a, sigma) + (1 - mask) * a, a, mask) for sigma in (0.5, 1.0, 2.0)]
     assert region_sharpness(a, a, mask) == pytest.approx(1)
     assert softened == sorted(softened, reverse=True) and softened[2] < 0.5
     assert region_sharpness(a + mask * noise_like(a, 0.2), a, mask) > 1.25
@@ -234,8 +235,6 @@ def test_features_are_kept_with_a_picture_and_go_when_it_changes() -> None:
 def test_class_form_is_the_mean_of_the_function_over_all_batches() -> None:
     from torchmetrics import MetricCollection
 
-    from velatura.evaluation.classes import ColourDistance, EdgeF1, LocalStructure
-
     contents = torch.cat([cat(), cat().flip(3), cat() / 2])
     results = (contents + noise_like(contents, 0.2)).clamp(-1, 1)
     collection = MetricCollection([EdgeF1(), LocalStructure(), ColourDistance()])
@@ -276,3 +275,62 @@ def test_metrics_take_pictures_as_well_as_tensors() -> None:
         assert score(images[0], images[2]) == score(result, style)
     assert luminance_range(*images) == luminance_range(result, content, style)
     assert clipped_share(images[0]) == clipped_share(result)
+
+
+PAIRED = (psnr, ssim, edge_f1, lpips_hedvgg, gradient_agreement, local_structure, invented_edges, lattice_ratio)
+OF_STYLE = (gram_distance, feature_distance, colour_distance)
+BAD = [
+    (torch.zeros(3, 64, 64), r"shape \(3, 64, 64\).*tensor\[None\]"),
+    (torch.zeros(1, 1, 64, 64), "is no pictures"),
+    (torch.zeros(0, 3, 64, 64), "is no pictures"),
+    (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "uint8, not floats"),
+    (torch.full((1, 3, 64, 64), 200.0), "from 200 to 200, not from -1 to 1"),
+    (torch.full((1, 3, 64, 64), float("nan")), "not finite"),
+    (torch.full((1, 3, 64, 64), float("inf")), "not finite"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD)
+def test_what_is_no_picture_has_no_score(bad: Tensor, message: str) -> None:
+    good = torch.zeros(1, 3, 64, 64)
+    for score in (*PAIRED, *OF_STYLE, EdgeF1().update, GramDistance().update):
+        with pytest.raises(ValueError, match=message):
+            score(bad, good)
+        with pytest.raises(ValueError, match=message):
+            score(good, bad)
+    with pytest.raises(ValueError, match=message):
+        clipped_share(bad)
+    with pytest.raises(ValueError, match=message):
+        luminance_range(good, good, bad)
+
+
+def test_unequal_numbers_and_sizes_are_refused_and_a_path_too() -> None:
+    two = torch.zeros(2, 3, 64, 64)
+    for score in (*PAIRED, *OF_STYLE):
+        with pytest.raises(ValueError, match="2 results and 1 pictures"):
+            score(two, two[:1])
+        with pytest.raises(TypeError, match=r"A str is no picture: .*open"):
+            score("a.png", two)  # type: ignore[arg-type]
+    for score in (*PAIRED, EdgeF1().update):
+        with pytest.raises(ValueError, match="different sizes, 64 x 64 and 48 x 64"):
+            score(two, two[..., :48])
+    assert gram_distance(two, two[..., :48]) >= 0  # styles are of any size
+
+
+def test_classes_take_pictures_and_add_all_of_a_batch_or_none() -> None:
+    image = smooth_image()
+    metric = EdgeF1()
+    metric.update(image, Picture.of(image))
+    assert metric.compute() == 1
+    broken = torch.zeros(2, 3, 64, 64)
+    broken[1] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        metric.update(broken, torch.zeros(2, 3, 64, 64))
+    assert metric.count == 1
+
+
+def test_results_may_overshoot_and_be_of_short_numbers() -> None:
+    pixels = smooth_pixels() * 1.2
+    assert edge_f1(pixels, pixels) == 1
+    assert edge_f1(pixels.bfloat16(), pixels.bfloat16()) == 1
+    assert outline_leak(*[smooth_pixels(seed=seed).bfloat16() for seed in range(3)]) <= 1

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection, ViTConfig, ViTModel
 
-from velatura.errors import ModelError, PictureError
+from velatura.errors import ModelError
 from velatura.evaluation.published import (
     art_fid,
     cfsd,
@@ -90,7 +90,7 @@ def test_cfsd_with_weights_in_torchvisions_layout(tmp_path: Path, monkeypatch: p
     torch.save(state, tmp_path / "checkpoints" / "vgg19-dcbb9e9d.pth")
     assert cfsd(PICTURES, PICTURES) == 0
     assert cfsd(PICTURES.flip(3), PICTURES) > cfsd(PICTURES + 0.01, PICTURES) > 0
-    with pytest.raises(PictureError, match="one size"):
+    with pytest.raises(ValueError, match="of different sizes"):
         cfsd(PICTURES, PICTURES[..., :40])
 
 

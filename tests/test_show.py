@@ -19,6 +19,7 @@ from tests.tiny_house import tiny_studio
 from velatura.app.explaining import facts, region_rows
 from velatura.app.input_search import InputSearch
 from velatura.app.recorded import Recorded
+from velatura.app.repeating import repeating_command
 from velatura.app.report.curves import HEIGHT, WIDTH, Curve
 from velatura.app.report.entries import write_report
 from velatura.app.report.gathering import Gathering
@@ -173,3 +174,25 @@ def test_stylize_and_show_write_reports(
     assert "gram_distance" in page.text
     assert run(monkeypatch, "show", "results/a.png", "--report", "r.html", "--inputs", ".") == 0
     assert capsys.readouterr().out.strip().endswith("r-1.html") and Path("r-1.html").is_file()
+
+
+def test_what_is_left_to_the_model_is_no_setting_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK)
+    made.save("out.png")
+    assert made.manifest["settings"]["guidance_scaling"] and "guidance_scaling" in made.manifest["recommended"]
+    asked = repeating_command(Recorded.of(Path("out.png")))
+    assert "guidance_scaling" not in asked and "--set steps=4" in asked
+    explicit = tiny_studio().stylize("a.png", "style.png", 7, "guided", **QUICK, guidance_scaling="plain")
+    explicit.save("explicit.png")
+    assert "--set guidance_scaling=plain" in repeating_command(Recorded.of(Path("explicit.png")))
+    assert explicit.picture.tobytes() == made.picture.tobytes()
+
+
+@pytest.mark.parametrize("command", ["show", "reproduce"])
+def test_a_file_that_is_not_there_is_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, place: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert run(monkeypatch, command, "nosuch.png") == 2
+    assert "There is no file nosuch.png" in capsys.readouterr().err

@@ -17,8 +17,7 @@ from velatura.models.backbone import Backbone
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.regions import Region
 from velatura.style import Style
-from velatura.style.mixing import parts_of
-from velatura.style.pictures import pictures_of
+from velatura.style.pictures import weighted_pictures
 
 MEASURED_SIDE = 256  # pixels of the short side at which results are measured: enough for edges and strokes
 NOTE = "auto_strength"  # in a manifest: what was tried
@@ -36,9 +35,7 @@ def stylize_at_knee(
     own = float(getattr(method.resolved(context.backbone), "strength", 0.0))
     if not own:
         raise SettingError("The model recommends a strength of 0: give --strength a number instead of auto.")
-    pictures = [
-        (_pixels(image), share * inner) for part, share in parts_of(style) for image, inner in pictures_of(part)
-    ]
+    pictures = [(_pixels(image), share) for image, share in weighted_pictures(style)]
     if not pictures:
         raise SettingError(f"The style '{style.name}' has no picture to measure results by: give --strength a number.")
     settings: list[dict[str, Any]] = [{"strength": strength} for strength in tried_strengths(own)]

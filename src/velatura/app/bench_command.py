@@ -105,7 +105,7 @@ def machine(device: str) -> dict[str, Any]:
     import psutil
     import torch
 
-    from velatura.methods.base import versions
+    from velatura.methods.provenance import versions
 
     described = {
         "system": platform.platform(),

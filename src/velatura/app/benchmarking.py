@@ -14,13 +14,16 @@ from velatura.cache import tensor_digest
 from velatura.errors import SettingError
 from velatura.evaluation.benchmark.plan import Entry
 from velatura.evaluation.outsiders import Outsider, outsider_class
+from velatura.evaluation.stylizer import Stylized
 from velatura.methods.base import Method
 from velatura.methods.context import RunContext
 from velatura.methods.style_fitting import fit_style
-from velatura.picture import Picture, image_to_pixels, pixels_to_image
+from velatura.picture import Picture, image_to_pixels, open_picture, pixels_to_image, save_picture
 from velatura.regions import Region
 from velatura.registry import method_class
 from velatura.style import Style
+
+INPUTS = "inputs"  # the folder of contents and styles as methods get them, beside the library's
 
 
 @dataclass
@@ -29,6 +32,13 @@ class FittedStyles:
 
     studio: Studio
     known: dict[tuple[str, ...], Style] = field(default_factory=dict)
+
+    def picture(self, pixels: Tensor) -> Picture:
+        """A content or a style as the file that ``velatura reproduce --inputs`` finds by its hash, kept once."""
+        path = self.studio.library.folder.parent / INPUTS / f"{tensor_digest(pixels)[:12]}.png"
+        if not path.is_file():
+            save_picture(pixels_to_image(pixels), path, {})
+        return open_picture(path)
 
     def of(self, method: Method, picture: Picture) -> Style:
         """The style of a picture; a fit that was interrupted goes on."""
@@ -72,17 +82,18 @@ class MethodStylizer:
 
     def prepare(self, style: Tensor) -> None:
         """Fit the style."""
-        self.styles.of(self.method, _picture(style))
+        self.styles.of(self.method, self.styles.picture(style))
 
     def stylize(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         """The method's result."""
-        fitted = self.styles.of(self.method, _picture(style))
+        return self.stylize_with_manifest(content, style, seed).pixels
+
+    def stylize_with_manifest(self, content: Tensor, style: Tensor, seed: int) -> Stylized:
+        """The method's result, and the manifest that it would have as a file of ``velatura stylize``."""
+        fitted = self.styles.of(self.method, self.styles.picture(style))
         context = RunContext(self.styles.studio.backbone, seed)
-        return image_to_pixels(self.method.stylize([_picture(content)], [Region(fitted)], context)[0].picture)
-
-
-def _picture(pixels: Tensor) -> Picture:
-    return Picture.of(pixels_to_image(pixels), tensor_digest(pixels)[:12])
+        made = self.method.stylize([self.styles.picture(content)], [Region(fitted)], context)[0]
+        return Stylized(image_to_pixels(made.picture), made.manifest)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,8 @@ import typer
 from velatura.errors import SettingError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from velatura.app.comparing import Key
     from velatura.evaluation.bradley_terry import Rating
 
@@ -55,52 +57,112 @@ def compare(options: CompareOptions) -> None:
     """Write a page on which people choose blindly between results of A and B; count their choices with --scores.
 
     The page is one file that works without a server: sides and order are drawn at random, arrow keys choose, the space
-    bar calls it a tie, and the choices are downloaded as JSON.
+    bar calls it a tie, and the choices are downloaded as JSON. A pair with a picture that cannot be read is told and
+    left out, with exit code 1; --scores counts files of the same content once.
     """
     if options.scores:
         _print_scores(options.paths)
         return
     if len(options.paths) != 2:
         raise SettingError(f"Two folders or two pictures are compared, not {len(options.paths)}.")
-    typer.echo(_write_page(options))
+    if _write_page(options):
+        raise typer.Exit(1)
 
 
-def _write_page(options: CompareOptions) -> Path:
+def _write_page(options: CompareOptions) -> int:
+    """Write the page, and print its name; returns how many pairs were left out."""
     from velatura.app.comparing import Key, folder_names, result_pairs
     from velatura.app.report.page import write_page
     from velatura.app.targets import Inputs, page_file
 
     first, second = options.paths
     pairs = result_pairs(first, second)
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    key = Key(seed, *folder_names(first, second), tuple(pairs))
+    names = folder_names(first, second)
     out = page_file(options.out, Inputs([path for pair in pairs.values() for path in pair]), options.force)
-    trials = [*_trials(key, pairs, options)]
+    shown = _shown(pairs)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    key = Key(seed, *names, tuple(shown))
+    trials = [*_trials(key, shown, _references(options, {name: pairs[name] for name in shown}))]
     data = {"question": options.question, "key": key.encoded(), "trials": trials}
     write_page(out, "compare.html.j2", data=data)
-    return out
+    typer.echo(out)
+    return len(pairs) - len(shown)
 
 
-def _trials(key: Key, pairs: Mapping[str, tuple[Path, Path]], options: CompareOptions) -> Iterator[dict[str, Any]]:
+def _shown(pairs: Mapping[str, tuple[Path, Path]]) -> dict[str, tuple[str, str]]:
+    """Both pictures of each pair as the page holds them, at the smaller one's size; a pair with a damaged one is told
+    and left out. Raises PictureError where that is so of all.
+    """
+    from velatura.app.report.page import data_uri
+    from velatura.app.terminal import say
+    from velatura.errors import PictureError
+    from velatura.picture import open_picture
+
+    found: dict[str, tuple[str, str]] = {}
+    resized: list[str] = []
+    for name, paths in pairs.items():
+        try:
+            images = [open_picture(path).image for path in paths]
+        except PictureError as error:
+            say(f"The pair {name} is left out: {error}")
+            continue
+        if images[0].size != images[1].size:
+            resized.append(name)
+        first, second = (data_uri(image, PICTURE_SIDE) for image in at_smaller_size(images))
+        found[name] = first, second
+    if not found:
+        raise PictureError("No pair can be shown: the reasons stand above.")
+    if resized:
+        say(f"{len(resized)} pairs are of two sizes, such as {resized[0]}: both are shown at the smaller one.")
+    return found
+
+
+def at_smaller_size(images: Sequence[Image]) -> list[Image]:
+    """Pictures scaled down into the size of the smallest, their aspects kept."""
+    from PIL.Image import Resampling
+
+    smallest = min((image.size for image in images), key=lambda size: size[0] * size[1])
+    scaled = [image.copy() for image in images]
+    for image in scaled:
+        image.thumbnail(smallest, Resampling.LANCZOS)
+    return scaled
+
+
+def _references(options: CompareOptions, pairs: Mapping[str, tuple[Path, Path]]) -> dict[str, list[tuple[str, Path]]]:
+    """The photo and the style picture of each pair with their captions; those that are not found are told."""
+    from velatura.app.references import References
+    from velatura.app.terminal import say
+
+    found: dict[str, list[tuple[str, Path]]] = {name: [] for name in pairs}
+    for caption, entry, place in (("photo", "content", options.content), ("style", "style", options.style)):
+        references = References.of(place, entry)
+        paths = {name: references.find(name, *results) for name, results in pairs.items()}
+        for name, path in paths.items():
+            found[name] += [] if path is None else [(caption, path)]
+        lacking = [name for name, path in paths.items() if path is None]
+        if place is not None and lacking:
+            say(f"{place} holds no {caption} for {len(lacking)} of {len(pairs)} pairs, such as {lacking[0]}.")
+    return found
+
+
+def _trials(
+    key: Key, shown: Mapping[str, tuple[str, str]], references: Mapping[str, list[tuple[str, Path]]]
+) -> Iterator[dict[str, Any]]:
     """What the page shows, in its order: the pictures of a pair on their sides, and what they were made of."""
-    from velatura.app.comparing import References
     from velatura.app.report.page import data_uri
     from velatura.picture import open_picture
 
-    contents, styles = References.of(options.content, "content"), References.of(options.style, "style")
     for number in key.order():
         name = key.pairs[number]
-        first, second = pairs[name]
+        first, second = shown[name]
         left, right = (first, second) if key.first_is_left(number) else (second, first)
-        references = {"photo": contents.find(name, first), "style": styles.find(name, first)}
         yield {
             "pair": name,
-            "left": data_uri(open_picture(left).image, PICTURE_SIDE),
-            "right": data_uri(open_picture(right).image, PICTURE_SIDE),
+            "left": left,
+            "right": right,
             "references": [
                 {"caption": caption, "uri": data_uri(open_picture(path).image, REFERENCE_SIDE)}
-                for caption, path in references.items()
-                if path is not None
+                for caption, path in references[name]
             ],
         }
 
@@ -108,10 +170,15 @@ def _trials(key: Key, pairs: Mapping[str, tuple[Path, Path]], options: CompareOp
 def _print_scores(files: list[Path]) -> None:
     from rich.console import Console
 
-    from velatura.app.comparing import counted, read_choices
+    from velatura.app.comparing import counted, counted_once, read_choices
+    from velatura.app.terminal import say
     from velatura.evaluation.bradley_terry import bradley_terry
 
-    results = [read_choices(file) for file in files]
+    by_file = {file: read_choices(file) for file in files}
+    files, again = counted_once(files)
+    for file in again:
+        say(f"{file} has the same choices as a file before it: they are counted once.")
+    results = [by_file[file] for file in files]
     wins = counted(results)
     ratings = bradley_terry(wins)
     choices = sum(len(found) for _, found in results)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import os
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from velatura.app.files import find_contents
 from velatura.errors import PictureError, SettingError
-from velatura.picture import read_manifest
 
 FORMAT = "velatura-choices-1"
 LEFT, RIGHT, TIE = "left", "right", "tie"
@@ -44,8 +42,8 @@ class Key:
             entries = json.loads(base64.b64decode(text, validate=True))
             names = (str(entries["first"]), str(entries["second"]))
             return Key(int(entries["seed"]), *names, tuple(str(pair) for pair in entries["pairs"]))
-        except (binascii.Error, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"its key is damaged ({error})") from None
+        except (ValueError, KeyError, TypeError):
+            raise ValueError("its key is damaged") from None
 
     def order(self) -> list[int]:
         """The pairs' numbers in the order in which they are shown."""
@@ -99,13 +97,22 @@ def read_choices(path: Path) -> tuple[Key, list[tuple[str, str]]]:
     """
     try:
         found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingError(f"There is no file {path}: check the name.") from None
+    except ValueError:
+        raise SettingError(f"{path} holds no choices of a page of 'velatura compare' (it is no JSON).") from None
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror or error}): name another file.") from None
+    try:
         if not isinstance(found, Mapping) or found.get("format") != FORMAT:
             raise ValueError("it has another format")
         key = Key.decoded(str(found["key"]))
         choices = [(str(each["pair"]), str(each["choice"])) for each in found["choices"]]
-    except FileNotFoundError:
-        raise SettingError(f"There is no file {path}: check the name.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError):
+        raise SettingError(
+            f"{path} holds no choices of a page of 'velatura compare' (parts of it are missing)."
+        ) from None
+    except ValueError as error:
         raise SettingError(f"{path} holds no choices of a page of 'velatura compare' ({error}).") from None
     wrong = [pair for pair, choice in choices if pair not in key.pairs or choice not in (LEFT, RIGHT, TIE)]
     if wrong:
@@ -125,32 +132,12 @@ def counted(results: Sequence[tuple[Key, Sequence[tuple[str, str]]]]) -> dict[tu
     return dict(wins)
 
 
-@dataclass(frozen=True)
-class References:
-    """Pictures that results were made of, by stem and by SHA-256; ``entry`` names them in a manifest."""
-
-    entry: str
-    paths: Sequence[Path]
-
-    @staticmethod
-    def of(place: Path | None, entry: str) -> References:
-        """A folder's pictures, or one picture's; none without a ``place``."""
-        return References(
-            entry, () if place is None else [each.path for each in find_contents([place], recursive=True)]
-        )
-
-    def find(self, name: str, result: Path) -> Path | None:
-        """The picture of a pair: the only one, the one that the result's manifest names by hash, or of its name."""
-        if len(self.paths) < 2:
-            return next(iter(self.paths), None)
-        digest = self._digest(result)
-        by_hash = (path for path in self.paths if digest and hashlib.sha256(path.read_bytes()).hexdigest() == digest)
-        by_name = (path for path in self.paths if path.stem == Path(name).name)
-        return next(by_hash, next(by_name, None))
-
-    def _digest(self, result: Path) -> str:
-        """The SHA-256 that the result's manifest has; empty for one without."""
-        try:
-            return str(read_manifest(result)[self.entry]["sha256"])
-        except (PictureError, KeyError, TypeError):
-            return ""
+def counted_once(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The files without those whose content another before them has, and those. Raises what reading them does."""
+    first: dict[str, Path] = {}
+    again: list[Path] = []
+    for file in files:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if first.setdefault(digest, file) is not file:
+            again.append(file)
+    return list(first.values()), again

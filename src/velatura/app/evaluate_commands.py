@@ -116,7 +116,7 @@ def benchmark(options: BenchmarkOptions) -> None:
     published = published_measures(options.published)
     preset = benchmark_preset(options.preset) if options.preset else None
     side = options.size or (preset.size if preset else SIDE)
-    pairs = _pairs(options, preset, side)
+    pairs, unread = _pairs(options, preset, side)
     kinds = read_kinds(options.kinds, pairs) if options.kinds else {}
     kept = KeptRows(options.out)
     methods = _chosen(options.methods, preset.methods if preset else METHODS)
@@ -125,8 +125,10 @@ def benchmark(options: BenchmarkOptions) -> None:
     entries = kept.entries(side, options.seed)
     if made is not None:
         entries = [entry for entry in entries if entry.told["model"] == made.model]
-    found, failures = gathered(kept, entries, pairs), made.failures if made else ()
-    for sentence in found.incomplete:
+    found, told = gathered(kept, entries, pairs), made.failures if made else ()
+    untold = [sentence for sentence in found.failures if sentence not in told]
+    failures = (*unread, *told, *untold)
+    for sentence in (*untold, *found.incomplete):
         say(sentence)
     subject = made.subject if made else str(options.out)
     heading = Heading("Benchmark", subject, side, (*failures, *found.incomplete))
@@ -153,7 +155,7 @@ def _made(options: BenchmarkOptions, named: tuple[str, str], kept: KeptRows, pai
     from velatura.evaluation.benchmark.plan import Plan
     from velatura.evaluation.benchmark.running import run
 
-    strengths = [value for value in parse_strengths(options.strengths) if value is not None]
+    strengths = [value for value in parse_strengths(options.strengths, "--strengths") if value is not None]
     studio = Studio(options.model, options.device, options.dtype, options.out / "library" / "styles")
     entries = Entrants(*named, options.setting or [], strengths).entries(studio, side)
     plan = Plan(pairs, entries, side, options.seed, studio.backbone.fingerprint)
@@ -189,54 +191,60 @@ class EvaluateOptions:
 def evaluate(options: EvaluateOptions) -> None:
     """Measure results that are there, any program's, against their photos and styles: tables and a report.
 
-    What was measured is kept: the same command goes on where it was. Results that are missing are told.
+    What was measured is kept: the same command goes on where it was. Results that are missing are told; a picture that
+    cannot be read or measured is told and left out, with exit code 1.
     """
     from velatura.app.files import content_files
     from velatura.app.report.benchmark_results import Heading, Results
     from velatura.evaluation.benchmark.kept import KeptRows
     from velatura.evaluation.benchmark.kinds import read_kinds
-    from velatura.evaluation.benchmark.plan import opened_samples, paired
-    from velatura.evaluation.benchmark.results_folder import NamePattern, find_results, measured
+    from velatura.evaluation.benchmark.results_folder import NamePattern, find_results, measured_results
     from velatura.evaluation.published.means import published_measures
 
     published = published_measures(options.published)
     side, pattern = options.size or SIDE, NamePattern(options.names)
     files = content_files([options.contents]), content_files([options.styles])
     pattern.check(len(files[1]))
-    pairs = paired(opened_samples(files[0], side), opened_samples(files[1], side))
+    pairs, unread = _paired(files, side)
     kinds = read_kinds(options.kinds, pairs) if options.kinds else {}
     found = find_results(options.results, pattern, pairs)
-    kept, rows = KeptRows(options.out), []
-    for number, (pair, files_of_pair) in enumerate(found.files):
-        opened = pair.opened()
-        rows += [measured(opened, method, path, side, kept) for method, path in files_of_pair.items()]
-        say(f"{number + 1} of {len(found.files)} pairs: {pair.name}")
+    rows, damaged = measured_results(found, side, KeptRows(options.out), say)
     missing = tuple(f"There is no result of {name}." for name in found.missing)
     if missing:
         say(f"{len(missing)} results are missing, such as {found.missing[0]}: the means are of those that are there.")
-    heading = Heading("Evaluation", str(options.results), side, missing)
+    heading = Heading("Evaluation", str(options.results), side, (*unread, *damaged, *missing))
     _write(Results(heading, rows, pairs, Path(), kinds), options.out)
     _write_published(published, Results(heading, rows, pairs, Path()), options.out)
+    if unread or damaged:
+        raise typer.Exit(1)
 
 
 def _chosen(asked: str | None, usual: str) -> str:
     return usual if asked is None else "" if asked == "-" else asked
 
 
-def _pairs(options: BenchmarkOptions, preset: BenchmarkPreset | None, side: int) -> list[Pair]:
-    """The pairs of a benchmark. Raises SettingError without pictures, or where they are not the preset's."""
+def _pairs(options: BenchmarkOptions, preset: BenchmarkPreset | None, side: int) -> tuple[list[Pair], tuple[str, ...]]:
+    """The pairs of a benchmark, and a sentence for each file that cannot be read, which is said.
+
+    Raises SettingError without pictures, or where they are not the preset's.
+    """
     from velatura.app.files import content_files
-    from velatura.evaluation.benchmark.plan import opened_samples, paired, samples
+    from velatura.evaluation.benchmark.plan import paired, samples
     from velatura.evaluation.benchmark.presets import public_contents, public_styles
 
     count = options.pairs or (preset.pairs if preset else None)
     if options.preset == "public":
         if options.contents is not None:
             raise SettingError("The preset public has its own pictures: leave the folders out.")
-        return paired(samples(public_contents(), side), samples(public_styles(), side), count)
+        return paired(samples(public_contents(), side), samples(public_styles(), side), count), ()
     folders = options.contents, options.styles
     if folders == (None, None) and preset is not None and preset.folders:
         folders = preset.folders
+    if (folders[0] is None or folders[1] is None) and preset is not None and preset.counts:
+        raise SettingError(
+            f"The preset {options.preset} brings no pictures: name a folder of {preset.counts[0]} photos and one of "
+            f"{preset.counts[1]} styles."
+        )
     if folders[0] is None or folders[1] is None:
         raise SettingError("Name a folder of photos and one of styles, or --preset public, which brings its own.")
     files = content_files([folders[0]]), content_files([folders[1]])
@@ -245,7 +253,20 @@ def _pairs(options: BenchmarkOptions, preset: BenchmarkPreset | None, side: int)
             f"The preset {options.preset} is {preset.counts[0]} photos in {preset.counts[1]} styles, not "
             f"{len(files[0])} in {len(files[1])}: name folders of so many pictures, or leave the preset out."
         )
-    return paired(opened_samples(files[0], side), opened_samples(files[1], side), count)
+    return _paired(files, side, count)
+
+
+def _paired(
+    files: tuple[Sequence[Path], Sequence[Path]], side: int, count: int | None = None
+) -> tuple[list[Pair], tuple[str, ...]]:
+    """Pairs of the contents and styles in files that can be read, and a sentence for each other, which is said."""
+    from velatura.evaluation.benchmark.plan import paired, readable_samples
+
+    (contents, first), (styles, second) = (readable_samples(each, side) for each in files)
+    unread = tuple(f"{sentence} It is left out." for sentence in (*first, *second))
+    for sentence in unread:
+        say(sentence)
+    return paired(contents, styles, count), unread
 
 
 def _write(results: Results, out: Path) -> None:

@@ -32,11 +32,15 @@ def find_contents(paths: Sequence[Path], recursive: bool = False, results: Path 
     A file is taken once; the folder ``results`` is not searched where it lies in another. Raises PictureError for a
     folder without any picture, and for one that cannot be read.
     """
+    advice = "name one that does" if recursive else "name one that does, or add --recursive"
+    return _found(paths, recursive, results, advice)
+
+
+def _found(paths: Sequence[Path], recursive: bool, results: Path | None, advice: str) -> list[ContentFile]:
     found: dict[str, ContentFile] = {}
     for path in paths:
         inside = _pictures_in(path, recursive, results) if path.is_dir() else [ContentFile(path)]
         if not inside:
-            advice = "name one that does" if recursive else "name one that does, or add --recursive"
             raise PictureError(f"The folder {path} holds no pictures: {advice}.")
         for content in inside:
             found.setdefault(os.path.realpath(content.path), content)
@@ -44,8 +48,11 @@ def find_contents(paths: Sequence[Path], recursive: bool = False, results: Path 
 
 
 def content_files(paths: Sequence[Path]) -> list[Path]:
-    """The given files; of a folder its pictures, sorted. Raises what ``find_contents`` does."""
-    return [content.path for content in find_contents(paths)]
+    """The given files; of a folder its pictures, sorted, for commands that look into no subfolders.
+
+    Raises what ``find_contents`` does.
+    """
+    return [content.path for content in _found(paths, False, None, "name one that does; subfolders are not searched")]
 
 
 def _pictures_in(folder: Path, recursive: bool, results: Path | None) -> list[ContentFile]:

@@ -77,6 +77,8 @@ class Recorded:
         """The manifest in a picture, or beside it as JSON. Raises PictureError where there is none, and for a damaged
         one.
         """
+        if not path.exists():
+            raise PictureError(f"There is no file {path}: check the name.")
         try:
             manifest = read_manifest(path)
         except PictureError:
@@ -84,6 +86,12 @@ class Recorded:
             if not beside.is_file():
                 raise
             manifest = _read_json(beside)
+        if "method" not in manifest and "benchmark" in manifest:
+            maker = f"the outsider {manifest['outsider']}" if "outsider" in manifest else "an earlier version"
+            raise PictureError(
+                f"{path} was made by {maker} in a benchmark, and holds no settings to show or to make it again from: "
+                "run the benchmark again."
+            )
         wrong = [name for name, kind in NEEDED.items() if not isinstance(manifest.get(name), kind)]
         if wrong or not manifest["regions"] or not all(isinstance(each, Mapping) for each in manifest["regions"]):
             raise PictureError(

@@ -16,12 +16,15 @@ DTYPES: Mapping[str, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "
 
 
 def changed_settings(recorded: Recorded) -> dict[str, Any]:
-    """The settings that differ from the method's defaults; all of them for a method that is not here."""
-    settings: Mapping[str, Any] = recorded.manifest["settings"]
+    """The settings that differ from the method's defaults, but for those that were left to the model's recommendation;
+    all of them for a method that is not here.
+    """
+    advised = recorded.manifest.get("recommended") or ()
+    settings = {name: value for name, value in recorded.manifest["settings"].items() if name not in advised}
     try:
         defaults = method_class(recorded.manifest["method"])()
     except VelaturaError:
-        return dict(settings)
+        return settings
     usual = {field.name: _plain(getattr(defaults, field.name)) for field in fields(defaults)}
     return {name: value for name, value in settings.items() if name not in usual or _plain(value) != usual[name]}
 

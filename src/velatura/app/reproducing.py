@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,9 @@ class Reproduction:
             context = self.studio.context(int(self.recorded.manifest["seed"]))
             result = method.stylize([content] * int(together), regions, context)[int(place)]
         self.notes += differences(self.recorded.manifest, result.manifest)
-        return result
+        # The manifest's settings name what was left to the model too: it stays told as left to it.
+        left = {name: self.recorded.manifest[name] for name in ("recommended",) if name in self.recorded.manifest}
+        return replace(result, manifest={**result.manifest, **left})
 
     @cached_property
     def opened(self) -> Picture:
@@ -203,13 +205,16 @@ def threads(computed_on: Mapping[str, Any]) -> Iterator[None]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A sentence for each version, part of the machine, model, or mask that is not what it was."""
+    """A sentence for each version, part of the machine, model, adapter, or mask that is not what it was."""
     told = [f"The model's fingerprint was {then.get('model_fingerprint')} and is {now.get('model_fingerprint')}."]
     found = told if then.get("model_fingerprint") != now.get("model_fingerprint") else []
     for entry in ("versions", "computed_on"):
         was, this = then.get(entry) or {}, now.get(entry) or {}
         names = [name for name in this if name in was and was[name] != this[name]]
         found += [f"{name} was {was[name]} and is {this[name]}." for name in names]
+    was, this = then.get("adapters") or {}, now.get("adapters") or {}
+    names = sorted(name for name in {*was, *this} if was.get(name) != this.get(name))
+    found += [f"The {name} is not the one that was used." for name in names]
     pairs = enumerate(zip(then["regions"], now["regions"], strict=False), 1)
     return found + [
         f"The mask of region {number} is not the one that was used."

@@ -15,7 +15,7 @@ from velatura.app.options import AUTO, parse_region_style
 from velatura.app.sweep import Job, Strength, Sweep
 from velatura.app.targets import Plan, Target, files_among
 from velatura.errors import PictureError
-from velatura.methods.base import versions
+from velatura.methods.provenance import versions
 from velatura.picture import read_manifest
 from velatura.picture.reading import MAX_BYTES
 from velatura.picture.regular_file import read_regular

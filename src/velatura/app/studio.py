@@ -18,6 +18,7 @@ from velatura.app.pictures import PictureLike, as_picture
 from velatura.app.preview import OnStep, Previews
 from velatura.cache import Cache
 from velatura.errors import SettingError
+from velatura.methods.adapters.given import GivenAdapters
 from velatura.methods.base import Method, Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.style_fitting import fit_style
@@ -46,7 +47,8 @@ class Studio:
 
     ``model`` is a short name, folder, file or hub id, or a loaded diffusers pipeline, which keeps its own device and
     number format; ``device`` and ``dtype`` are "auto" or a name (``dtype`` also torch's). ``library_folder`` is where
-    styles are kept (default: ``styles`` under ``VELATURA_HOME``).
+    styles are kept (default: ``styles`` under ``VELATURA_HOME``). ``given`` are adapters, and pictures for them, in
+    memory.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Studio:
         self.progress = progress or Silent()
         self._backbone: Backbone | None = None
         self.cache = Cache(folder=self.library.folder.parent / "cache")
+        self.given = GivenAdapters()
 
     @property
     def backbone(self) -> Backbone:
@@ -77,7 +80,7 @@ class Studio:
         """What a method runs in: the model, a seed, the cache and the progress. Raises SettingError for a bad seed."""
         check_seed(seed)
         progress = self.progress if on_step is None else Previews(self.progress, on_step, self.backbone)
-        return RunContext(self.backbone, seed, self.cache, progress)
+        return RunContext(self.backbone, seed, self.cache, progress, self.given)
 
     def fit(
         self,

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from velatura.app.command import with_options
-from velatura.app.terminal import TerminalProgress
-from velatura.errors import SettingError
+from velatura.app.terminal import TerminalProgress, say
+from velatura.errors import ModelError, SettingError
 
 app = typer.Typer(help="Train the embedded model.", invoke_without_command=True)
 
@@ -70,6 +70,43 @@ def pack_command(
     pictures = Sources(photos, paintings, heldout or [])
     for path in pack(pictures, out, painted_share, seed, TerminalProgress()):
         typer.echo(path)
+
+
+@dataclass(frozen=True)
+class FastOptions:
+    """Options of ``velatura train-house fast``."""
+
+    photos: Folders = None
+    paintings: Folders = None
+    out: Annotated[Path, typer.Option(help="The run's folder: log, checkpoint, the adapter.")] = Path("runs/fast")
+    model: Annotated[str, typer.Option(help="The house model to adapt.")] = "house"
+    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 100.0
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
+    device: Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
+
+
+@app.command("fast")
+@with_options(FastOptions)
+def fast_command(options: FastOptions) -> None:
+    """Train the adapter of --method fast; it acts when OUT/fast_adapter.safetensors lies in the model's folder."""
+    from velatura.models.house.backbone import HouseBackbone
+    from velatura.models.loading.load import load_backbone
+    from velatura.training.fast.recipe import FastRecipe
+    from velatura.training.fast.training import train_fast
+    from velatura.training.pack import pictures_in
+
+    if not options.photos or not options.paintings:
+        raise SettingError("Training needs --photos and --paintings, a folder each.")
+    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
+    backbone = load_backbone(options.model, options.device, "fp32")
+    if not isinstance(backbone, HouseBackbone):
+        raise ModelError(
+            f"The model {options.model} has no words for pictures: give house, or a model trained like it."
+        )
+    say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
+    recipe = FastRecipe(minutes=options.minutes, seed=options.seed)
+    typer.echo(train_fast(backbone, pictures, options.out, recipe, options.resume))
 
 
 @app.command("check")

@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 from velatura.evaluation.content import edge_f1, lpips_hedvgg
 from velatura.evaluation.lattice import lattice_ratio
+from velatura.evaluation.pixels import PictureLike, paired_pixels
 from velatura.evaluation.structure import gradient_agreement, invented_edges, local_structure
 from velatura.evaluation.style import colour_distance, feature_distance, gram_distance
 
@@ -28,8 +29,8 @@ Score = Callable[..., float]  # of one result and what it is compared with, (1, 
 class PictureMean(Metric):
     """The mean over pictures of a function of a result and what it is compared with, content or style.
 
-    ``update`` takes both as (B, 3, H, W) in [-1, 1], of any sizes where the function does; the order and the batches
-    make no difference. ``compute`` raises ValueError before the first picture.
+    ``update`` takes both as (B, 3, H, W) in [-1, 1] or as one picture each, of any sizes where the function does; the
+    order and the batches make no difference. ``compute`` raises ValueError before the first picture.
 
     >>> import torch
     >>> metric = EdgeF1()
@@ -44,7 +45,7 @@ class PictureMean(Metric):
     total: Tensor
     count: Tensor
 
-    def __init_subclass__(cls, of: Score, higher_is_better: bool) -> None:
+    def __init_subclass__(cls, of: Score, higher_is_better: bool | None) -> None:
         super().__init_subclass__()
         cls.score, cls.higher_is_better = staticmethod(of), higher_is_better
 
@@ -53,15 +54,14 @@ class PictureMean(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, results: Tensor, references: Tensor) -> None:
-        """Add the pictures of a batch. Raises ValueError for unequal numbers of pictures."""
-        if len(results) != len(references):
-            raise ValueError(
-                f"{len(results)} results and {len(references)} pictures to compare them with: give one each"
-            )
-        for one in range(len(results)):
-            self.total += type(self).score(results[one : one + 1], references[one : one + 1])
-        self.count += len(results)
+    def update(self, results: PictureLike, references: PictureLike) -> None:
+        """Add the pictures of a batch, all or none. Raises ValueError and TypeError as the function does."""
+        ours, theirs = paired_pixels(results, references)
+        singles = (slice(one, one + 1) for one in range(len(ours)))
+        scores = [type(self).score(ours[one], theirs[one]) for one in singles]
+        for score in scores:
+            self.total += score
+        self.count += len(scores)
 
     def compute(self) -> Tensor:
         """The mean over all pictures so far: a number (), float32."""
@@ -111,8 +111,8 @@ class InventedEdges(PictureMean, of=invented_edges, higher_is_better=False):
     """
 
 
-class LatticeRatio(PictureMean, of=lattice_ratio, higher_is_better=False):
-    """``lattice_ratio`` of results and contents; lower is better, 1 is no grid.
+class LatticeRatio(PictureMean, of=lattice_ratio, higher_is_better=None):
+    """``lattice_ratio`` of results and contents; 1 is best, neither higher nor lower.
 
     >>> LatticeRatio()(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64))
     tensor(1.)

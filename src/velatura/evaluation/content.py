@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.evaluation.pixels import PictureLike, pixels_of
+from velatura.evaluation.pixels import PictureLike, aligned_pixels
 from velatura.evaluation.places import weighted_mean, weights_like
 from velatura.evaluation.trunk_features import trunk_features
 from velatura.models.features.lpips_heads import lpips_heads
@@ -21,7 +21,7 @@ def psnr(result: PictureLike, content: PictureLike) -> float:
     >>> round(psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2)), 2)
     20.0
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     value: Tensor = peak_signal_noise_ratio(
@@ -38,7 +38,7 @@ def ssim(result: PictureLike, content: PictureLike) -> float:
     >>> round(ssim(pixels, pixels), 4)
     1.0
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     value = structural_similarity_index_measure(result.clamp(-1, 1), content.clamp(-1, 1), data_range=2.0)
@@ -73,7 +73,7 @@ def edge_f1(result: PictureLike, content: PictureLike, tolerance: int = 2, mask:
     >>> edge_f1(pixels, pixels), edge_f1(pixels, -torch.ones(1, 3, 32, 32))
     (1.0, 0.0)
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     ours, theirs = canny_edges(result), canny_edges(content)
     counted = weights_like(content, mask) > 0.5
     found, wanted = ours & counted, theirs & counted
@@ -93,7 +93,7 @@ def lpips_hedvgg(result: PictureLike, content: PictureLike, mask: Tensor | None 
     This is not LPIPS, whose heads were trained over ImageNet's trunk: it ranks distortions alike, but its values do not
     compare with published ones.
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     ours, theirs = trunk_features(result), trunk_features(content)
     distances = [
         (head * (F.normalize(ours[layer], eps=1e-10) - F.normalize(theirs[layer], eps=1e-10)).square()).sum(1, True)

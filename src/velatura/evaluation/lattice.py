@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from velatura.evaluation.pixels import PictureLike, pixels_of
+from velatura.evaluation.pixels import PictureLike, aligned_pixels
 from velatura.evaluation.places import luminance, weights_like
 
 PERIOD = 8  # pixels to a cell of the latents
@@ -68,7 +68,7 @@ def lattice_level(result: PictureLike, content: PictureLike, mask: Tensor | None
     >>> round(lattice_level(waves, 0 * waves), 2), round(lattice_level(0 * waves, 0 * waves), 2)
     (9.02, 0.0)
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     chosen = _flat(content, mask)
     if not chosen.any():
         return 0.0
@@ -79,13 +79,13 @@ def lattice_level(result: PictureLike, content: PictureLike, mask: Tensor | None
 def lattice_ratio(result: PictureLike, content: PictureLike, mask: Tensor | None = None) -> float:
     """``lattice_level`` of a result over the content's own; both count as at least one level of 255, which none sees.
 
-    1 for a result without a grid, whatever the content; lower is better.
+    1 is best: no more grid, and no less, than the content has; over 1 is a grid that was added.
 
     >>> import torch
     >>> flat = torch.zeros(1, 3, 64, 64)
     >>> lattice_ratio(flat, flat)
     1.0
     """
-    result, content = pixels_of(result), pixels_of(content)
+    result, content = aligned_pixels(result, content)
     ours, theirs = (max(lattice_level(each, content, mask), FLOOR) for each in (result, content))
     return ours / theirs

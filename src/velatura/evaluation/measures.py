@@ -14,7 +14,8 @@ from velatura.evaluation.structure import gradient_agreement, invented_edges, lo
 from velatura.evaluation.style import colour_distance, feature_distance, gram_distance
 from velatura.evaluation.tones import clipped_share, luminance_range
 
-HIGHER, LOWER = 1, -1
+HIGHER, LOWER, AT_ONE = 1, -1, 0  # a measure's better end; at one: 1 is best, and worse on both sides
+ARROWS = {HIGHER: "↑", LOWER: "↓", AT_ONE: "→ 1"}
 COLOUR_SCALE = 10.0  # Lab units that count as a distance of 1: unrelated pictures are about that far apart
 
 
@@ -23,7 +24,10 @@ Mask = Tensor | None  # (1, 1, H, W) in [0, 1]: where it is measured; None: ever
 
 @dataclass(frozen=True)
 class Measure:
-    """A score of a result (1, 3, H, W) against its content and its style in a mask; ``better`` is HIGHER or LOWER."""
+    """A score of a result (1, 3, H, W) against its content and its style in a mask.
+
+    ``better`` is HIGHER, LOWER or AT_ONE.
+    """
 
     name: str
     better: int
@@ -55,8 +59,13 @@ _TAKEN = (
         "colour", LOWER, "distance of colours to the style, Lab units", lambda r, c, s, m: colour_distance(r, s, mask=m)
     ),
     Measure("clipped", LOWER, "share of pixels at black or white", lambda r, c, s, m: clipped_share(r, m)),
-    Measure("range", HIGHER, "range of lightness that is left", luminance_range),
-    Measure("lattice", LOWER, "8-pixel grid in flat places, 1 is none", lambda r, c, s, m: lattice_ratio(r, c, m)),
+    Measure("range", AT_ONE, "range of lightness that is left, 1 is all of it", luminance_range),
+    Measure(
+        "lattice",
+        AT_ONE,
+        "8-pixel grid in flat places, 1 is the content's own",
+        lambda r, c, s, m: lattice_ratio(r, c, m),
+    ),
     Measure("invented", LOWER, "edges where the content is flat", lambda r, c, s, m: invented_edges(r, c, m)),
 )
 
@@ -89,11 +98,19 @@ DIRECTIONS: Mapping[str, int] = {
 def title(name: str) -> str:
     """A measure's name for a table, with an arrow to its better end.
 
-    >>> title("content_score"), title("edge_f1"), title("gram")
-    ('content ↑', 'edge f1 ↑', 'gram ↓')
+    >>> title("content_score"), title("edge_f1"), title("gram"), title("range")
+    ('content ↑', 'edge f1 ↑', 'gram ↓', 'range → 1')
     """
-    arrow = "↑" if DIRECTIONS[name] == HIGHER else "↓"
-    return f"{name.removesuffix('_score').replace('_', ' ')} {arrow}"
+    return f"{name.removesuffix('_score').replace('_', ' ')} {ARROWS[DIRECTIONS[name]]}"
+
+
+def goodness(value: float, better: int) -> float:
+    """A score as a number that is higher the better it is: itself, its negative, or its negative distance from 1.
+
+    >>> goodness(0.5, HIGHER), goodness(0.5, LOWER), goodness(1.25, AT_ONE)
+    (0.5, -0.5, -0.25)
+    """
+    return -abs(value - 1) if better == AT_ONE else better * value
 
 
 NOTHING: Mapping[str, float] = {}

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.picture.blur import blurred
+
 BLACK, WHITE = 1 / 255, 254 / 255
 
 
@@ -47,15 +49,6 @@ def inside(pixels: Tensor, mask: Tensor | None) -> Tensor:
     return chosen
 
 
-def blur(values: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, C, H, W), borders reflected, cut off at three ``sigma``; the shape stays."""
-    from kornia.filters import gaussian_blur2d
-
-    reach = min(int(3 * sigma + 0.5), min(values.shape[2:]) - 1)
-    blurred: Tensor = gaussian_blur2d(values, (2 * reach + 1, 2 * reach + 1), (sigma, sigma))
-    return blurred
-
-
 def local_deviation(values: Tensor, sigma: float) -> Tensor:
     """Standard deviation of (B, 1, H, W) in a Gaussian window of ``sigma`` around each pixel: (B, 1, H, W)."""
-    return (blur(values.square(), sigma) - blur(values, sigma).square()).clamp(min=0).sqrt()
+    return (blurred(values.square(), sigma) - blurred(values, sigma).square()).clamp(min=0).sqrt()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.evaluation.pixels import PictureLike, pixels_of
+from velatura.evaluation.pixels import PictureLike, paired_pixels
 from velatura.evaluation.places import inside
 from velatura.evaluation.trunk_features import DEEP_LAYERS, trunk_features
 from velatura.losses.gram import STYLE_LAYERS, gram_matrix, relative_gram_distance
@@ -20,7 +20,7 @@ def gram_distance(result: PictureLike, style: PictureLike) -> float:
     """Relative distance of Gram matrices (Gatys et al. 2016) over the HED-trained VGG16 trunk, of pictures
     (B, 3, H, W) in [-1, 1] of any sizes: 0 for equal textures, about 1 for unrelated ones.
     """
-    result, style = pixels_of(result), pixels_of(style)
+    result, style = paired_pixels(result, style)
     ours, theirs = (
         {layer: gram_matrix(trunk_features(pixels)[layer]) for layer in STYLE_LAYERS} for pixels in (result, style)
     )
@@ -38,7 +38,7 @@ def feature_distance(
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes; ``mask`` (1, 1, H, W) says which of the result's features count.
     After Heitz et al. 2021.
     """
-    result, style = pixels_of(result), pixels_of(style)
+    result, style = paired_pixels(result, style)
     generator = torch.Generator().manual_seed(0)
     ours, theirs = trunk_features(result), trunk_features(style)
     distances = []
@@ -58,7 +58,7 @@ def magenta_similarity(result: PictureLike, style: PictureLike, mean: Tensor) ->
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes. From -1 to 1; unrelated pictures score 0.00 +- 0.34. Without the
     mean any two score above 0.9.
     """
-    result, style = pixels_of(result), pixels_of(style)
+    result, style = paired_pixels(result, style)
     ours, theirs = (style_vectors(pixels).cpu() - mean.cpu() for pixels in (result, style))
     return F.cosine_similarity(ours, theirs).mean().item()
 
@@ -72,7 +72,7 @@ def colour_distance(
     Pictures are (B, 3, H, W) in [-1, 1] of any sizes. Both palettes are compared at ``samples`` quantiles along
     ``directions`` fixed random directions; of the result where ``mask`` (1, 1, H, W) is over a half.
     """
-    result, style = pixels_of(result), pixels_of(style)
+    result, style = paired_pixels(result, style)
     from kornia.color import rgb_to_lab
 
     generator = torch.Generator().manual_seed(0)

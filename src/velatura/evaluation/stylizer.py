@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Stylized:
+    """A result (1, 3, H, W) in [-1, 1], and the manifest that its file carries."""
+
+    pixels: Tensor
+    manifest: Mapping[str, Any]
 
 
 class Stylizer(Protocol):
@@ -33,3 +42,19 @@ class Stylizer(Protocol):
     def stylize(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         """The content in the style, of the content's shape."""
         ...
+
+
+@runtime_checkable
+class WithManifest(Protocol):
+    """A stylizer whose results can be made again from a manifest."""
+
+    def stylize_with_manifest(self, content: Tensor, style: Tensor, seed: int) -> Stylized:
+        """The result of ``stylize`` and its manifest."""
+        ...
+
+
+def stylized(stylizer: Stylizer, content: Tensor, style: Tensor, seed: int) -> Stylized:
+    """A result with its manifest; of a stylizer without manifests it says only which one made it."""
+    if isinstance(stylizer, WithManifest):
+        return stylizer.stylize_with_manifest(content, style, seed)
+    return Stylized(stylizer.stylize(content, style, seed), {"outsider": stylizer.name})

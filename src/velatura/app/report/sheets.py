@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from velatura.app.report.benchmark_results import Results
 from velatura.evaluation.benchmark.kept import Row
 from velatura.evaluation.benchmark.plan import Pair
-from velatura.evaluation.measures import DIRECTIONS
+from velatura.evaluation.measures import DIRECTIONS, goodness
 from velatura.evaluation.outsiders import OUTSIDERS
 from velatura.picture.writing import replacing
 
@@ -44,12 +44,12 @@ def write_sheets(results: Results, out: Path) -> list[Path]:
 def worst_first(results: Results, measure: str) -> list[Pair]:
     """The pairs, those first whose worst result by ``measure`` is worst; outsiders count only where nobody else is."""
 
-    def goodness(pair: Pair) -> float:
+    def of_pair(pair: Pair) -> float:
         rows = results.shown[pair]
         judged = [row for row in rows if row["method"] not in OUTSIDERS] or rows
-        return min((DIRECTIONS[measure] * row[measure] for row in judged), default=float("inf"))
+        return min((goodness(row[measure], DIRECTIONS[measure]) for row in judged), default=float("inf"))
 
-    return sorted(results.shown, key=goodness)
+    return sorted(results.shown, key=of_pair)
 
 
 def _sheet(results: Results, pairs: Sequence[Pair]) -> Image.Image:

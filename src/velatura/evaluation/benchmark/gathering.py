@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from velatura.errors import SettingError
+from velatura.evaluation.benchmark.failing import reason
 from velatura.evaluation.benchmark.kept import KeptEntry, KeptRows, Row, digests
 from velatura.evaluation.benchmark.plan import OpenPair, Pair, described
 from velatura.evaluation.measures import scores_of
@@ -17,10 +18,13 @@ from velatura.picture import image_to_pixels
 
 @dataclass(frozen=True)
 class Gathered:
-    """The rows of several entries, by pairs, and a sentence for each entry that has only some of them."""
+    """The rows of several entries, by pairs; a sentence for each entry that has only some of them, and for each kept
+    picture that cannot be measured.
+    """
 
     rows: list[Row]
     incomplete: list[str]
+    failures: list[str]
 
 
 def gathered(kept: KeptRows, entries: Sequence[KeptEntry], pairs: Sequence[Pair]) -> Gathered:
@@ -31,14 +35,16 @@ def gathered(kept: KeptRows, entries: Sequence[KeptEntry], pairs: Sequence[Pair]
     if len({entry.told["model"] for entry in entries}) > 1:
         raise SettingError(f"{kept.folder} holds results of several models: name another --out for each.")
     rows: list[Row] = []
+    failures: list[str] = []
     counts = dict.fromkeys((entry.name for entry in entries), 0)
     for pair in pairs:
         opened = pair.opened()
         for entry in entries:
-            row = kept.finished(entry.name, pair)
-            spent = kept.spent(entry.name, pair) if row is None else None
-            if spent is not None:
-                row = measured(kept, entry, opened, spent)
+            try:
+                row = _row(kept, entry, opened)
+            except Exception as error:  # whatever it is, the other pictures are told of
+                failures.append(f"{entry.name}, {pair.name}: {reason(error)}")
+                continue
             if row is not None:
                 rows.append(row)
                 counts[entry.name] += 1
@@ -49,7 +55,14 @@ def gathered(kept: KeptRows, entries: Sequence[KeptEntry], pairs: Sequence[Pair]
         for name, count in counts.items()
         if 0 < count < len(pairs)
     ]
-    return Gathered(rows, incomplete)
+    return Gathered(rows, incomplete, failures)
+
+
+def _row(kept: KeptRows, entry: KeptEntry, opened: OpenPair) -> Row | None:
+    """The row that is kept, or that of the picture that is; None without either."""
+    row = kept.finished(entry.name, opened.pair)
+    spent = kept.spent(entry.name, opened.pair) if row is None else None
+    return row if spent is None else measured(kept, entry, opened, spent)
 
 
 def measured(kept: KeptRows, entry: KeptEntry, opened: OpenPair, spent: Mapping[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from velatura.errors import PictureError, SettingError
 from velatura.evaluation.benchmark.plan import Entry, Pair, Plan
 from velatura.evaluation.measures import DIRECTIONS
 from velatura.evaluation.outsiders import OUTSIDERS
-from velatura.picture import read_manifest, save_picture
+from velatura.picture import open_picture, read_manifest, save_picture
 from velatura.picture.writing import replacing
 
 Row = dict[str, Any]
@@ -38,6 +38,15 @@ class KeptEntry:
         """The name without the strength that was asked for."""
         strength = self.told["strength"]
         return self.name if strength is None else self.name.removesuffix(f"-wt_{strength:g}")
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """A picture that was made: how (``manifest``), and what it cost (``spent``)."""
+
+    image: Image.Image
+    manifest: Mapping[str, Any]
+    spent: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,16 +84,19 @@ class KeptRows:
         return self.folder / "pictures" / entry / f"{pair.name}.png"
 
     def spent(self, entry: str, pair: Pair) -> dict[str, Any] | None:
-        """What the picture of a pair cost; None where it is not there, or of other pictures."""
+        """What the picture of a pair cost; None where it is not there, damaged, or of other pictures."""
+        path = self.picture(entry, pair)
         try:
-            spent = dict(read_manifest(self.picture(entry, pair))["benchmark"])
+            spent = dict(read_manifest(path)["benchmark"])
+            open_picture(path)
         except (PictureError, KeyError):
             return None
         return spent if of_pair(spent, pair) else None
 
-    def keep_picture(self, entry: str, pair: Pair, image: Image.Image, spent: Mapping[str, Any]) -> None:
-        """Write a pair's picture with what it cost inside."""
-        save_picture(image, self.picture(entry, pair), {"benchmark": {**spent, **digests(pair)}})
+    def keep_picture(self, entry: str, pair: Pair, painted: Painted) -> None:
+        """Write a pair's picture with its manifest and what it cost inside."""
+        benchmark = {**painted.spent, **digests(pair)}
+        save_picture(painted.image, self.picture(entry, pair), {**painted.manifest, "benchmark": benchmark})
 
     def row(self, entry: str, pair: Pair) -> Row | None:
         """The row of a pair; None where it is not there, of other pictures, or without some measure."""

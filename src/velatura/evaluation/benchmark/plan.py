@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from velatura.errors import PictureError
 from velatura.evaluation.stylizer import Stylizer
 from velatura.picture import Picture, image_to_pixels, open_picture, plan_size
 
@@ -121,7 +122,28 @@ def samples(pictures: Iterable[Picture], side: int) -> list[Sample]:
 
 def opened_samples(files: Iterable[Path], side: int) -> list[Sample]:
     """``samples`` of files, of which only one is open at a time. Raises PictureError for one that cannot be read."""
-    taken = [samples([open_picture(file)], side)[0] for file in files]
+    return _renamed([samples([open_picture(file)], side)[0] for file in files])
+
+
+def readable_samples(files: Sequence[Path], side: int) -> tuple[list[Sample], list[str]]:
+    """``opened_samples`` of the files that can be read, and a sentence for each other.
+
+    Raises PictureError where none can.
+    """
+    taken: list[Sample] = []
+    failures: list[str] = []
+    for file in files:
+        try:
+            taken += samples([open_picture(file)], side)
+        except PictureError as error:
+            failures.append(str(error))
+    if not taken:
+        raise PictureError(failures[0])
+    return _renamed(taken), failures
+
+
+def _renamed(taken: Sequence[Sample]) -> list[Sample]:
+    """The same with names of their own."""
     names = unique_names([sample.name for sample in taken])
     return [Sample(name, sample.digest, sample.image) for name, sample in zip(names, taken, strict=True)]
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
 from velatura.errors import PictureError, SettingError
+from velatura.evaluation.benchmark.failing import reason
 from velatura.evaluation.benchmark.kept import KeptRows, Row, digests
 from velatura.evaluation.benchmark.plan import OpenPair, Pair, described
 from velatura.evaluation.measures import scores_of
-from velatura.methods.base import versions
+from velatura.methods.provenance import versions
 from velatura.picture import image_to_pixels, open_picture
 
 FIELDS = ("content", "style", "method")
@@ -118,3 +119,26 @@ def measured(opened: OpenPair, method: str, path: Path, side: int, kept: KeptRow
     }
     kept.keep_row(method, pair, row)
     return row
+
+
+def measured_results(
+    found: FoundResults, side: int, kept: KeptRows, say: Callable[[str], None]
+) -> tuple[list[Row], list[str]]:
+    """The rows of results, and a sentence for each that cannot be read or measured, which is said.
+
+    Raises PictureError where that is so of all.
+    """
+    rows: list[Row] = []
+    failures: list[str] = []
+    for number, (pair, files) in enumerate(found.files):
+        opened = pair.opened()
+        for method, path in files.items():
+            try:
+                rows.append(measured(opened, method, path, side, kept))
+            except Exception as error:  # whatever it is, the other results are measured
+                failures.append(f"{pair.name} by {method} is left out: {reason(error)}")
+                say(failures[-1])
+        say(f"{number + 1} of {len(found.files)} pairs: {pair.name}")
+    if not rows:
+        raise PictureError("No result could be measured: the reasons stand above.")
+    return rows, failures

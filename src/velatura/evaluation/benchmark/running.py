@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image
 
-from velatura.errors import VelaturaError
+from velatura.evaluation.benchmark.failing import reason
 from velatura.evaluation.benchmark.gathering import measured
-from velatura.evaluation.benchmark.kept import KeptEntry, KeptRows, Row
+from velatura.evaluation.benchmark.kept import KeptEntry, KeptRows, Painted, Row
 from velatura.evaluation.benchmark.peak_memory import PeakMemory
 from velatura.evaluation.benchmark.plan import Entry, OpenPair, Plan, described
-from velatura.methods.base import versions
+from velatura.evaluation.pixels import pixels_of
+from velatura.evaluation.stylizer import stylized
+from velatura.methods.provenance import versions
 from velatura.picture import pixels_to_image
 
 Say = Callable[[str], None]
@@ -70,8 +71,8 @@ def run(plan: Plan, kept: KeptRows, device: torch.device, say: Say) -> Outcome:
             row = kept.finished(entry.name, pair)
             try:
                 rows.append(_made(plan, entry, opened, kept, device) if row is None else row)
-            except VelaturaError as error:
-                failures.append(f"{entry.name}, {pair.name}: {error}")
+            except Exception as error:  # whatever it is, the other pictures are made
+                failures.append(f"{entry.name}, {pair.name}: {reason(error)}")
                 say(failures[-1])
             left.done(entry.name, time.perf_counter() - started if row is None else row["seconds"])
         say(_progress(number + 1, len(plan.pairs), pair.name, left.seconds))
@@ -80,24 +81,28 @@ def run(plan: Plan, kept: KeptRows, device: torch.device, say: Say) -> Outcome:
 
 def _made(plan: Plan, entry: Entry, opened: OpenPair, kept: KeptRows, device: torch.device) -> Row:
     """The row of a pair that has none: its picture is made, unless it is there, and measured."""
-    spent = kept.spent(entry.name, opened.pair)
+    spent: Mapping[str, Any] | None = kept.spent(entry.name, opened.pair)
     if spent is None:
-        image, spent = _painted(plan, entry, opened, device)
-        kept.keep_picture(entry.name, opened.pair, image, spent)
+        painted = _painted(plan, entry, opened, device)
+        kept.keep_picture(entry.name, opened.pair, painted)
+        spent = painted.spent
     return measured(kept, KeptEntry.of(entry, plan), opened, spent)
 
 
-def _painted(plan: Plan, entry: Entry, opened: OpenPair, device: torch.device) -> tuple[Image.Image, dict[str, Any]]:
-    """A pair's picture, and what it cost: the fit of the style apart, which other contents share."""
+def _painted(plan: Plan, entry: Entry, opened: OpenPair, device: torch.device) -> Painted:
+    """A pair's picture, and what it cost: the fit of the style apart, which other contents share.
+
+    Raises ValueError for a result that is no picture, or not finite.
+    """
     stylizer, content, style = entry.stylizer, opened.content, opened.style
     started = time.perf_counter()
     stylizer.prepare(style)
     fitted = time.perf_counter()
     evaluations, memory = stylizer.evaluations, PeakMemory(device)
-    result = stylizer.stylize(content, style, plan.seed)
+    result = stylized(stylizer, content, style, plan.seed)
     finished = time.perf_counter()
     height, width = content.shape[2:]
-    return pixels_to_image(result, (width, height)), {
+    spent = {
         "seconds": finished - fitted,
         "fit_seconds": fitted - started,
         "evaluations": stylizer.evaluations - evaluations,
@@ -105,6 +110,7 @@ def _painted(plan: Plan, entry: Entry, opened: OpenPair, device: torch.device) -
         "device": str(device),
         "versions": described({"python": platform.python_version(), **versions()}),
     }
+    return Painted(pixels_to_image(pixels_of(result.pixels), (width, height)), result.manifest, spent)
 
 
 def _progress(done: int, total: int, name: str, seconds: float | None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from velatura.evaluation.benchmark.kept import Row
-from velatura.evaluation.measures import CONTENT, DIRECTIONS, STYLE
+from velatura.evaluation.measures import AT_ONE, CONTENT, DIRECTIONS, STYLE, goodness
 
 Numbers = NDArray[np.float64]
 RESAMPLES, SEED = 2000, 0
@@ -78,13 +78,22 @@ def _costs(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def worst_tenth(values: Numbers, better: int) -> float:
-    """The mean of the worst tenth, at least one, of values whose ``better`` end is 1 (high) or -1 (low).
+    """The mean of the worst tenth, at least one, of values whose ``better`` end is HIGHER, LOWER or AT_ONE.
 
-    >>> worst_tenth(np.arange(20.0), 1), worst_tenth(np.arange(20.0), -1)
+    Of the values that are farthest from 1, those below and above do not cancel: it lies as far from 1 as they do in the
+    mean, on the side where they are farther.
+
+    >>> from velatura.evaluation.measures import HIGHER, LOWER
+    >>> worst_tenth(np.arange(20.0), HIGHER), worst_tenth(np.arange(20.0), LOWER)
     (0.5, 18.5)
+    >>> worst_tenth(np.array([0.25, 1.5, *[1.0] * 18]), AT_ONE)
+    0.375
     """
-    ordered = np.sort(better * values)
-    return float(better * ordered[: -(-len(values) // 10)].mean()) + 0.0  # no -0
+    worst = np.array(sorted(values, key=lambda value: goodness(value, better))[: -(-len(values) // 10)])
+    if better != AT_ONE:
+        return float(worst.mean())
+    apart = worst - 1
+    return float(1 + (1 if apart.sum() > 0 else -1) * np.abs(apart).mean())
 
 
 def bootstrap(names: Sequence[tuple[str, str]], columns: Mapping[str, Numbers]) -> dict[str, tuple[float, float]]:

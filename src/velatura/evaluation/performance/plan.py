@@ -74,7 +74,10 @@ def _real_size(asked: Asked, on_gpu: bool) -> Iterator[Case]:
     if on_gpu:
         for model, native in NATIVE.items():
             for name in asked.methods:
-                if model == RANDOM_SD or not method_class(name).needs_picture_words:  # SDXL's shape reads none
+                cls = method_class(name)
+                if cls.needs_fast_adapter:
+                    continue
+                if model == RANDOM_SD or not cls.needs_picture_words:  # SDXL's shape reads none
                     yield Case(METHOD, name, model, native, asked.device, "fp16", 1, short_fit(name))
 
 

@@ -144,7 +144,7 @@ class LazyClip:
     def __call__(self, pixels: Tensor) -> Tensor:
         if self._network is None:
             self._network = self._made()
-        squares = F.interpolate(pixels.to(self._device), (224, 224), mode="bicubic", antialias=True)
+        squares = F.interpolate(pixels.to(self._device).float(), (224, 224), mode="bicubic", antialias=True)
         embeddings: Tensor = self._network(squares).image_embeds
         return F.normalize(embeddings)
 

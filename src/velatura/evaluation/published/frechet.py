@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
+from velatura.evaluation.pixels import PictureLike, pixels_of
 from velatura.evaluation.published.weights import PublishedWeights
 
 INCEPTION = PublishedWeights(
@@ -18,13 +18,14 @@ INCEPTION = PublishedWeights(
 
 
 @torch.no_grad()
-def fid(results: Tensor, styles: Tensor) -> float:
+def fid(results: PictureLike, styles: PictureLike) -> float:
     """FID (Heusel et al. 2017) of two sets of pictures (N, 3, H, W) in [-1, 1], N at least 2; lower is closer.
 
     By torchmetrics over torch-fidelity's Inception. Published figures are of thousands of pictures: FID falls with
     their number. Raises ModelError where the weights or torch-fidelity are missing.
     """
     INCEPTION.check()
+    results, styles = pixels_of(results), pixels_of(styles)
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(normalize=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.evaluation.pixels import PictureLike, paired_pixels
 from velatura.models.features.vgg import IMAGENET
 from velatura.models.loading.hub import pretrained
 
@@ -17,12 +18,13 @@ SIDE = 224  # pixels: what the published figures are measured at
 
 
 @torch.no_grad()
-def dino_structure_distance(results: Tensor, contents: Tensor, place: str = DINO) -> float:
+def dino_structure_distance(results: PictureLike, contents: PictureLike, place: str = DINO) -> float:
     """DINO structure distance (Tumanyan et al. 2022, Splice): pictures (B, 3, H, W) in [-1, 1]; lower is closer.
 
     The mean squared difference of the cosine similarities between all tokens' keys in the last layer, over the batch.
     ``place`` is a folder or repository of transformers. Raises ModelError where the weights cannot be had.
     """
+    results, contents = paired_pixels(results, contents)
     network = _network(place).to(results.device)
     found, wanted = (key_similarities(network, pixels) for pixels in (results, contents))
     return F.mse_loss(found, wanted).item()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.errors import PictureError
+from velatura.evaluation.pixels import PictureLike, aligned_pixels
 from velatura.evaluation.published.weights import PublishedWeights
 from velatura.models.features.vgg import IMAGENET, VGG19, VGGTrunk, with_published_weights
 
@@ -20,15 +20,14 @@ ROWS = 1024  # of the patches' similarities, which are (patches, patches), at a 
 
 
 @torch.no_grad()
-def cfsd(results: Tensor, contents: Tensor) -> float:
+def cfsd(results: PictureLike, contents: PictureLike) -> float:
     """CFSD (Chung et al. 2024, StyleID): pictures (B, 3, H, W) in [-1, 1] of one size; from 0 up, lower is closer.
 
     The mean over the batch of ``structural_distance`` of VGG19's features after relu3_1. Raises ModelError where the
-    weights are missing, PictureError for pictures of unequal sizes.
+    weights are missing, ValueError for pictures of unequal sizes.
     """
     VGG19_FILE.check()
-    if results.shape != contents.shape:
-        raise PictureError(f"CFSD compares pictures of one size, not {results.shape} and {contents.shape}.")
+    results, contents = aligned_pixels(results, contents)
     trunk = _trunk().to(results.device)
     found, wanted = (trunk.features(pixels.clamp(-1, 1), (LAYER,))[LAYER] for pixels in (results, contents))
     return structural_distance(found, wanted).mean().item()

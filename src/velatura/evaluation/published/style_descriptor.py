@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.errors import ModelError
+from velatura.evaluation.pixels import PictureLike, paired_pixels
 from velatura.evaluation.published.weights import PublishedWeights
 from velatura.models.encoders.clip import middle_square, prepared
 from velatura.picture import pixels_to_image
@@ -43,13 +44,14 @@ NAMES = {
 
 
 @torch.no_grad()
-def csd_similarity(results: Tensor, styles: Tensor) -> float:
+def csd_similarity(results: PictureLike, styles: PictureLike) -> float:
     """CSD similarity (Somepalli et al. 2024): pictures (B, 3, H, W) in [-1, 1]; -1 to 1, higher is closer in style.
 
     The mean over the batch of the cosines of style descriptors; pictures are scaled and cut to their middle square.
     Raises ModelError where the weights are missing or are others.
     """
     WEIGHTS.check()
+    results, styles = paired_pixels(results, styles)
     descriptor = _descriptor().to(results.device)
     found, wanted = (
         torch.cat([descriptor(one) for one in pictures.chunk(len(pictures))]) for pictures in (results, styles)

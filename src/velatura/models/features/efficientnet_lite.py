@@ -43,7 +43,7 @@ class EfficientNetLite0(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Mean-pooled last features, differentiable with respect to the pixels."""
-        square = F.interpolate(pixels, (SIDE, SIDE), mode="bicubic", antialias=True)
+        square = F.interpolate(pixels.float(), (SIDE, SIDE), mode="bicubic", antialias=True)
         # The network was trained on (byte - 127) / 128; our bytes are (x + 1) * 127.5.
         features: Tensor = self.trunk((square * 127.5 + 0.5) / 128)
         return features
