@@ -16,6 +16,7 @@ import typer
 
 from tests.command_line import run
 from tests.conftest import smooth_image
+from tests.tiny_flow import SD35, save_tiny_flux, save_tiny_sd3, tiny_t5
 from tests.tiny_house import tiny_house
 from velatura.app import cli, studio
 from velatura.models.loading import catalogue
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: [^>]+-->\n)?```(sh|bash|python)\n(.*?)```", re.DOTALL)
 WHOLE_FILES = ("your-own-method.md", "your-own-loss.md")  # run by test_docs.py
-RUN = ("start.md", "styleid.md", "regions.md")  # pages whose commands are run
+RUN = ("start.md", "styleid.md", "fast.md", "regions.md")  # pages whose commands are run
 QUICK = ("--set", "size=64", "--steps", "2")
 
 
@@ -74,6 +75,22 @@ def test_the_commands_of_a_page_run_one_after_the_other(
         assert run(monkeypatch, *call, *(QUICK if call[0] == "stylize" else ())) == 0, call
     for made in re.findall(r"--out (\S+)", "".join(blocks(ROOT / "docs" / name, "sh"))):
         assert (folder / made).is_file(), made
+
+
+def test_the_commands_of_todays_models_run_on_folders_in_their_layouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny_flux(tmp_path / "FLUX.1-schnell", guidance_embeds=False)
+    save_tiny_sd3(tmp_path / "stable-diffusion-3.5-medium", tiny_t5(), **SD35)
+    smooth_image(64, 64, 1).save(tmp_path / "photo.jpg")
+    smooth_image(64, 64, 2).save(tmp_path / "painting.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "todays-models.md"
+    quick = {"stylize": QUICK, "fit": ("--set", "fit_size=64", "--set", "fit_steps=2")}
+    for call in commands(page):
+        assert run(monkeypatch, *call, *quick[call[0]]) == 0, call
+    for made in re.findall(r"--out (\S+)", "".join(blocks(page, "sh"))):
+        assert (tmp_path / made).is_file(), made
 
 
 SNIPPETS = [

@@ -213,7 +213,7 @@ def test_styles_of_other_shapes_methods_or_models_do_not_mix() -> None:
 
 
 def test_methods_that_cannot_mix_name_those_that_can(tmp_path: Path) -> None:
-    assert methods_with("mixes") == ["guided", "s2prest", "inst", "s2prest-original", "inst-original"]
+    assert methods_with("mixes") == ["guided", "s2prest", "inst", "fast", "s2prest-original", "inst-original"]
     studio = Studio(library_folder=tmp_path)  # no model is loaded: it would be the house
     for name in ("diffstyler", "styleid", "zecon-original", "diffstyler-original"):
         with pytest.raises(SettingError, match=f"method {name} cannot mix styles: .* --method guided or s2prest"):

@@ -19,6 +19,7 @@ from velatura.errors import SettingError, StyleError
 from velatura.methods.base import Method, Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler import DiffStyler
+from velatura.methods.fast import Fast
 from velatura.methods.guided import Guided
 from velatura.methods.s2prest import InST, S2PreST
 from velatura.methods.style_fitting import fit_style
@@ -39,6 +40,7 @@ QUICK: list[Method] = [
     InST(steps=3, size=64, fit_steps=2, fit_views=2, fit_size=64),
     DiffStyler(steps=3, size=64, fit_steps=2, fit_size=64, rank=1),
     StyleID(steps=3, size=64),
+    Fast(steps=3, size=64),
 ]
 METHODS = pytest.mark.parametrize("method", QUICK, ids=lambda method: str(method.name))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from velatura.app.studio import Studio
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.fast_adapter import DELTA, fast_unet, fresh_adapter
+from velatura.models.house.fast_painter import FastPainter
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import build_tokenizer
 from velatura.training.denoiser import Denoiser, DenoiserRecipe, house_pipeline, make_text_encoder, make_unet
@@ -23,7 +26,19 @@ def tiny_house() -> HouseBackbone:
     tokenizer = build_tokenizer(["a painting in the style of *"], 600)
     parts = Denoiser(make_unet(RECIPE, 8), make_text_encoder(RECIPE, tokenizer), HouseImageEncoder(32))
     vae = HouseAutoencoder(block_out_channels=(8, 8, 8, 8), decoder_blocks=1, encoder_blocks=1)
-    return HouseBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)
+    backbone = HouseBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)
+    backbone.fast_painter = FastPainter(backbone.unet, random_adapter(backbone.unet), backbone.device, backbone.dtype)
+    return backbone
+
+
+def random_adapter(unet: Any) -> dict[str, torch.Tensor]:
+    """A fast adapter of a UNet whose changes are random, and small."""
+    adapter = fresh_adapter(dict(fast_unet(unet).named_parameters()), rank=2)
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: 0.05 * torch.randn(value.shape, generator=generator) if name.endswith(DELTA) else value
+        for name, value in adapter.items()
+    }
 
 
 def tiny_studio(library_folder: Path | None = None) -> Studio:

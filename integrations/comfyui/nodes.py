@@ -91,7 +91,7 @@ class FitStyle:
     RETURN_NAMES = ("style",)
     FUNCTION = "fit"
     CATEGORY = CATEGORY
-    DESCRIPTION = "guided and styleid take a moment, s2prest a minute, diffstyler minutes."
+    DESCRIPTION = "guided, styleid and fast take a moment, s2prest a minute, diffstyler minutes."
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -17,6 +17,7 @@ METHODS: Mapping[str, str] = {
     "inst": "velatura.methods.s2prest:InST",
     "diffstyler": "velatura.methods.diffstyler:DiffStyler",
     "styleid": "velatura.methods.styleid:StyleID",
+    "fast": "velatura.methods.fast:Fast",
 }
 REPRODUCTIONS: Mapping[str, str] = {
     "zecon-original": "velatura.reproductions.zecon:ZeConOriginal",

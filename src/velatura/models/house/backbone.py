@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from pathlib import Path
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from velatura.models.features.efficientnet_lite import efficientnet_lite0
+from velatura.models.features.efficientnet_lite import FEATURES, efficientnet_lite0
+from velatura.models.features.magenta import STYLE_NUMBERS, style_vectors
+from velatura.models.house.fast_painter import ADAPTER_FILE, PROMPT, FastPainter, PaintedStyle, load_adapter
 from velatura.models.house.image_encoder import picture_numbers, style_part
 from velatura.models.latent import LatentBackbone
 
@@ -30,3 +36,27 @@ class HouseBackbone(LatentBackbone):
     def style_word(self, pixels: Tensor) -> Tensor:
         """The token embedding (1, 1, W) that describes the style of a picture (1, 3, H, W)."""
         return self.word_of_embedding(self.encode_image(pixels))
+
+    @cached_property
+    def fast_painter(self) -> FastPainter | None:
+        """The UNet with the fast adapter that the model's folder brings; None without one.
+
+        Raises ModelError for an adapter that is damaged or was trained on another UNet.
+        """
+        path = Path(str(getattr(self.pipeline, "name_or_path", "") or "")) / ADAPTER_FILE
+        if not path.is_file():
+            return None
+        return FastPainter(self.unet, load_adapter(path, self.fingerprint), self.device, self.dtype)
+
+    @torch.no_grad()
+    def style_vector(self, pixels: Tensor) -> Tensor:
+        """The style vector (1, 100), standardised, of a picture (1, 3, H, W): the first of its embedding's numbers."""
+        encoder = self.pipeline.image_encoder
+        raw = F.pad(style_vectors(pixels.to(self.device)), (0, FEATURES))
+        vector: Tensor = encoder.standardise(raw)[:, :STYLE_NUMBERS].float()
+        return vector
+
+    def painted_style(self, vector: Tensor) -> PaintedStyle:
+        """A style vector (1, 100), as the fast painter takes it: with the states of its word."""
+        word = self.word_of_embedding(F.pad(vector.to(self.device), (0, FEATURES)))
+        return PaintedStyle(self.encode_prompt([PROMPT], word).states, vector)

@@ -1,0 +1,1 @@
+"""Training of the fast adapter: pictures, what is wanted of a result, and the optimisation."""

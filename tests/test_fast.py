@@ -1,0 +1,358 @@
+"""The fast method: what its adapter changes and what it leaves alone, its levels, regions, mixes and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.command_line import run as run_command
+from tests.conftest import smooth_image, smooth_pixels
+from tests.tiny_house import random_adapter, tiny_house
+from velatura.diffusion.denoising import denoise
+from velatura.diffusion.even_levels import EvenLevelsSampler, even_timesteps
+from velatura.errors import ModelError, SettingError, StyleError
+from velatura.evaluation import colour_distance, edge_f1
+from velatura.methods.base import Stylization
+from velatura.methods.context import RunContext
+from velatura.methods.fast import Fast, painted_style
+from velatura.models.backbone import Prediction
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.fast_adapter import DELTA, STYLE_MAP, UP, adapted, fast_unet, fresh_adapter, v_beside
+from velatura.models.house.fast_painter import ADAPTER_FILE, FastPainter, load_adapter, save_adapter
+from velatura.models.loading import load
+from velatura.models.loading.catalogue import HOUSE_FOLDER
+from velatura.models.loading.load import load_backbone
+from velatura.models.noise_schedule import predict_noise
+from velatura.picture import Picture, image_to_pixels
+from velatura.regions import Region, parse_query
+from velatura.registry import method_class
+from velatura.span import Span
+from velatura.style import Style
+from velatura.training.fast.batches import FastBatches
+from velatura.training.fast.contents import without_style
+from velatura.training.fast.losses import Weights, stylisation_loss
+from velatura.training.fast.optimisation import FastOptimisation
+from velatura.training.fast.pictures import Pictures
+from velatura.training.fast.recipe import FastRecipe, Rows, split_v
+from velatura.training.fast.style_targets import StyleTargets, style_features
+from velatura.training.fast.training import train_fast
+from velatura.training.training_log import CHECKPOINT
+
+QUICK = Fast(size=64)
+CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
+OTHER = Picture.of(smooth_image(96, 64, 1), "style")
+TINY = FastRecipe(minutes=0, guided=1, followed=1, paired=1, side=32, rank=2, log_steps=1, warmup_steps=1)
+
+
+def style(picture: Picture = OTHER) -> Style:
+    return QUICK.fit(picture, picture.name, RunContext(tiny_house()))
+
+
+def run(method: Fast, *regions: Region, seed: int = 0) -> Stylization:
+    return method.stylize([CONTENT], regions or [Region(style())], RunContext(tiny_house(), seed))[0]
+
+
+def array(picture: Stylization | Image.Image) -> np.ndarray:
+    image = picture.picture if isinstance(picture, Stylization) else picture
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+# The network
+
+
+def test_a_fresh_adapter_changes_nothing_whatever_stands_beside() -> None:
+    torch.manual_seed(0)
+    house = tiny_house()
+    unet = fast_unet(house.unet)
+    weights = dict(unet.named_parameters())
+    unet.load_state_dict(adapted(weights, fresh_adapter(weights, 4)))
+    noisy, beside = torch.randn(2, 2, 8, 8, 8)
+    states = house.unconditional().states.expand(2, -1, -1)
+    timesteps = torch.tensor([100, 800])
+    expected = house.unet(noisy, timesteps, states).sample
+    found = v_beside(unet, noisy, beside, timesteps, (states, torch.randn(2, 100)))
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_an_adapter_adds_products_and_changes() -> None:
+    unet = fast_unet(tiny_house().unet)
+    weights = {name: value.detach() for name, value in unet.named_parameters()}
+    adapter = fresh_adapter(weights, 3)
+    name = next(key.removesuffix(UP) for key in adapter if key.endswith(UP))
+    adapter[name + UP].fill_(1.0)
+    rows = adapted(weights, adapter)[name] - weights[name]
+    assert torch.linalg.matrix_rank(rows.flatten(1)) <= 3 and rows.abs().max() > 0
+    bias = "conv_out.bias"
+    adapter[bias + DELTA].fill_(0.5)
+    assert torch.allclose(adapted(weights, adapter)[bias], weights[bias] + 0.5)
+    assert {key for key in adapter if key.startswith(STYLE_MAP)} and f"conv_in.weight{DELTA}" in adapter
+    del adapter[bias + DELTA]
+    with pytest.raises(ModelError, match="does not fit this UNet"):
+        adapted(weights, adapter)
+
+
+def test_content_and_style_vector_act_through_an_adapter() -> None:
+    painter = tiny_house().fast_painter
+    assert painter is not None
+    torch.manual_seed(1)
+    noisy, beside, other = torch.randn(3, 1, 8, 8, 8)
+    first, second = (painted_style(style(Picture.of(smooth_image(64, 64, n), "s")), tiny_house()) for n in (1, 5))
+    v = painter.v(noisy, 500, beside, first)
+    assert torch.equal(v, painter.v(noisy, 500, beside, first))
+    assert not torch.allclose(v, painter.v(noisy, 500, other, first), atol=1e-4)
+    assert not torch.allclose(v, painter.v(noisy, 500, beside, second), atol=1e-4)
+
+
+def test_the_adapters_file_is_half_precision_and_knows_its_unet(tmp_path: Path) -> None:
+    adapter, path = random_adapter(tiny_house().unet), tmp_path / "fast_adapter.safetensors"
+    save_adapter(path, adapter, "abc")
+    read = load_adapter(path, "abc")
+    assert all(torch.equal(read[name], value.half()) for name, value in adapter.items())
+    with pytest.raises(ModelError, match="trained on another UNet"):
+        load_adapter(path, "other")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_adapter(path, "abc")
+
+
+def test_houses_own_adapter_fits_and_is_small() -> None:
+    path = HOUSE_FOLDER / ADAPTER_FILE
+    assert path.stat().st_size < 12_000_000
+    house = load_backbone("house", "cpu", "fp32")
+    assert isinstance(house, HouseBackbone) and house.fast_painter is not None
+    fitted = QUICK.fit(OTHER, "style", RunContext(house))
+    painted = QUICK.stylize([CONTENT], [Region(fitted)], RunContext(house))[0]
+    kept = edge_f1(image_to_pixels(painted.picture), image_to_pixels(CONTENT.image))
+    moved = colour_distance(image_to_pixels(painted.picture), image_to_pixels(OTHER.image))
+    assert kept > 0.3 and moved < colour_distance(image_to_pixels(CONTENT.image), image_to_pixels(OTHER.image))
+
+
+# Levels
+
+
+def test_levels_are_even_and_end_at_a_clean_picture() -> None:
+    assert even_timesteps(800, 4) == (800, 600, 400, 200)
+    assert even_timesteps(2, 4) == (2, 1) and even_timesteps(0, 4) == ()
+    schedule = tiny_house().schedule
+    sampler = EvenLevelsSampler(schedule, 800, 4)
+    torch.manual_seed(0)
+    x0, start = torch.randn(2, 1, 8, 4, 4)
+
+    def towards_x0(latents: torch.Tensor, timestep: int) -> Prediction:
+        return Prediction(predict_noise(latents, x0, float(schedule.alphas_cumprod[timestep])))
+
+    assert torch.allclose(denoise(towards_x0, start, sampler), x0, atol=1e-5)
+
+
+# The method
+
+
+def test_it_is_found_by_name_and_takes_four_calls() -> None:
+    method = method_class("fast")()
+    assert isinstance(method, Fast) and method.steps == 4
+    made = run(QUICK)
+    assert made.scores["unet_evaluations"] == 4 and made.picture.size == CONTENT.size
+
+
+def test_a_style_vector_is_the_first_of_an_embedding_and_its_word_that_of_the_picture() -> None:
+    house, pixels = tiny_house(), image_to_pixels(OTHER.image)
+    vector = house.style_vector(pixels)
+    assert torch.equal(vector, house.encode_image(pixels)[:, :100])
+    expected = house.encode_prompt(["a painting in the style of *"], house.style_word(pixels)).states
+    assert torch.allclose(house.painted_style(vector).states, expected, atol=1e-6)
+
+
+def test_a_seed_repeats_a_picture_and_the_base_unet_stays_bit_identical() -> None:
+    before = {name: value.clone() for name, value in tiny_house().unet.state_dict().items()}
+    first, second, other = run(QUICK), run(QUICK), run(QUICK, seed=1)
+    assert np.array_equal(array(first), array(second)) and not np.array_equal(array(first), array(other))
+    assert all(torch.equal(value, before[name]) for name, value in tiny_house().unet.state_dict().items())
+
+
+def test_strength_zero_is_the_content_and_a_small_one_a_small_change() -> None:
+    backbone = tiny_house()
+    with torch.no_grad():
+        decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image)))
+    still = run(dataclasses.replace(QUICK, strength=0.0))
+    expected = ((decoded[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
+    assert np.abs(array(still) - expected.numpy()).max() <= 1 and still.scores["unet_evaluations"] == 0
+    changes = [
+        np.abs(array(run(dataclasses.replace(QUICK, strength=strength))) - array(still)).mean()
+        for strength in (0.05, 0.3, 0.9)
+    ]
+    assert changes[0] < changes[1] < changes[2]
+
+
+def test_the_palette_comes_first_and_colours_last() -> None:
+    wanted = image_to_pixels(OTHER.image)
+    content = run(dataclasses.replace(QUICK, colours="content"))
+    painted = run(dataclasses.replace(QUICK, colours="style"))
+    near, far = (colour_distance(image_to_pixels(each.picture), wanted) for each in (painted, content))
+    assert near < far
+    assert content.manifest["settings"]["palette"] == 0.0
+
+
+def test_regions_leave_the_rest_and_blend() -> None:
+    box = parse_query("polygon:0,0;32,0;32,80;0,80")
+    method = dataclasses.replace(QUICK, region_size="picture", refine=0.0)
+    one = run(method, Region(style(), box))
+    kept = array(CONTENT.image)[:, 34:]
+    assert np.array_equal(array(one)[:, 34:], kept)
+    assert not np.array_equal(array(one)[:, :28], array(CONTENT.image)[:, :28])
+    other = style(Picture.of(smooth_image(64, 64, 7), "other"))
+    both = run(method, Region(other), Region(style(), box))
+    assert both.scores["unet_evaluations"] == 8
+
+
+def test_a_span_that_is_over_leaves_the_way_to_the_content() -> None:
+    never = run(QUICK, Region(style(), span=Span(0.0, 0.2)))
+    assert never.scores["unet_evaluations"] == 1
+
+
+def test_mixes_lie_between_their_styles() -> None:
+    first, second = style(), style(Picture.of(smooth_image(64, 64, 7), "other"))
+    mixed = QUICK.mix([(first, 1.0), (second, 3.0)])
+    vector = 0.25 * first.tensors["vector"] + 0.75 * second.tensors["vector"]
+    found, expected = painted_style(mixed, tiny_house()), tiny_house().painted_style(vector)
+    assert torch.allclose(found.states, expected.states, atol=1e-5) and torch.allclose(found.vector, vector)
+    assert run(QUICK, Region(mixed)).picture.size == CONTENT.size
+
+
+def test_models_without_an_adapter_and_styles_without_a_vector_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = dataclasses.replace(style(), tensors={"picture.00": style().tensors["picture.00"]})
+    with pytest.raises(StyleError, match="holds no vector of a picture"):
+        run(QUICK, Region(bare))
+    with pytest.raises(SettingError, match="no adapter joins: leave out ip_adapter"):
+        Fast(ip_adapter="a.safetensors")
+    monkeypatch.setattr(tiny_house(), "fast_painter", None)
+    with pytest.raises(ModelError, match="no fast adapter, which --method fast needs: use --model house"):
+        style()
+    house = tiny_house()
+    fresh = HouseBackbone(house.pipeline, "tiny", house.device, house.dtype)
+    assert fresh.fast_painter is None
+
+
+def test_a_models_folder_brings_its_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = tiny_house()
+    fresh = HouseBackbone(house.pipeline, "tiny", house.device, house.dtype)
+    save_adapter(tmp_path / "fast_adapter.safetensors", random_adapter(house.unet), house.fingerprint)
+    monkeypatch.setattr(type(house.pipeline), "name_or_path", str(tmp_path))
+    assert isinstance(fresh.fast_painter, FastPainter)
+
+
+# Training
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[list[Path], list[Path]]:
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for kind, paths in zip(("photo", "painting"), found, strict=True):
+        for number in range(2):
+            paths.append(tmp_path / f"{kind}{number}.png")
+            smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
+    return found
+
+
+def test_v_splits_into_x0_and_noise() -> None:
+    torch.manual_seed(0)
+    x0, noise = torch.randn(2, 2, 8, 4, 4)
+    abars = torch.tensor([0.9, 0.2])
+    root, rest = abars.sqrt()[:, None, None, None], (1 - abars).sqrt()[:, None, None, None]
+    found = split_v(root * x0 + rest * noise, root * noise - rest * x0, abars)
+    assert torch.allclose(found[0], x0, atol=1e-5) and torch.allclose(found[1], noise, atol=1e-5)
+
+
+def test_losses_are_least_for_the_style_and_for_the_content() -> None:
+    house = tiny_house()
+    trunk = FastOptimisation(house, TINY).trunk
+    painting, photo = smooth_pixels(264, 264, 1), smooth_pixels(264, 264, 2)
+    target = style_features(painting, trunk)
+    _, own = stylisation_loss(painting, painting, [target], trunk, Weights())
+    _, other = stylisation_loss(photo, painting, [target], trunk, Weights())
+    assert all(own[name] < other[name] for name in ("gram", "texture", "structure", "tones"))
+    assert own["structure"] == own["tones"] == 0
+
+
+def test_plain_contents_have_the_paintings_size(folders: tuple[list[Path], list[Path]]) -> None:
+    painting, photo = smooth_pixels(64, 64, 1), smooth_pixels(96, 96, 2)
+    made = [without_style(painting, photo, random.Random(seed)) for seed in range(6)]
+    assert all(each.shape == painting.shape and each.abs().max() <= 1 for each in made)
+    assert all(not torch.equal(each, painting) for each in made)
+
+
+def test_a_batch_has_what_each_kind_of_row_is_measured_by(folders: tuple[list[Path], list[Path]]) -> None:
+    house, chance = tiny_house(), random.Random(0)
+    targets = StyleTargets(house, FastOptimisation(house, TINY).trunk)
+    batches = FastBatches(*(Pictures(paths, chance) for paths in folders), targets, TINY, chance)
+    batch = batches.draw(Rows(guided=2, followed=3, paired=1, side=64))
+    assert batch.contents.shape == (6, 3, 64, 64) and batch.targets.shape == (4, 3, 64, 64)
+    assert len(batch.styles) == 6 and len(batch.features) == 2
+    assert batch.contents.abs().max() <= 1 and batch.targets.abs().max() <= 1
+    assert batches.draw(Rows(guided=0, followed=0, paired=1, side=64)).contents.shape == (1, 3, 64, 64)
+
+
+def test_the_rate_rises_by_steps_and_falls_by_time() -> None:
+    recipe = FastRecipe()
+    rates = [recipe.learning_rate_at(1000, progress) for progress in (0.0, 0.6, 0.8, 1.0)]
+    assert rates[0] == rates[1] == recipe.learning_rate > rates[2] > rates[3] > 0
+    assert recipe.learning_rate_at(0, 0.0) == recipe.learning_rate / recipe.warmup_steps
+
+
+def test_a_step_moves_the_adapter_and_only_that(folders: tuple[list[Path], list[Path]]) -> None:
+    torch.manual_seed(0)
+    house, chance = tiny_house(), random.Random(0)
+    optimisation = FastOptimisation(house, TINY)
+    targets = StyleTargets(house, optimisation.trunk)
+    batches = FastBatches(*(Pictures(paths, chance) for paths in folders), targets, TINY, chance)
+    before = {name: value.detach().clone() for name, value in optimisation.adapter.items()}
+    weights = {name: value.clone() for name, value in house.unet.state_dict().items()}
+    for _ in range(2):
+        optimisation.step(batches.draw(TINY.rows), 1e-3)
+    assert any(not torch.equal(value, before[name]) for name, value in optimisation.adapter.items())
+    assert all(value.isfinite().all() for value in optimisation.adapter.values())
+    assert all(torch.equal(value, weights[name]) for name, value in house.unet.state_dict().items())
+
+
+def test_a_training_ends_by_itself_and_goes_on(folders: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
+    house, out = tiny_house(), tmp_path / "run"
+    path = train_fast(house, folders, out, TINY, resume=False)
+    adapter = load_adapter(path, house.fingerprint)
+    FastPainter(house.unet, adapter, house.device, house.dtype)
+    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 1
+    train_fast(house, folders, out, TINY, resume=True)
+    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 2
+    assert len((out / "log.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(ModelError, match="no checkpoint"):
+        train_fast(house, folders, tmp_path / "none", TINY, resume=True)
+
+
+def test_the_command_trains_and_refuses_in_a_sentence(
+    folders: tuple[list[Path], list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(load, "load_backbone", lambda *_: tiny_house())
+    monkeypatch.setattr(
+        "velatura.training.fast.recipe.FastRecipe", lambda minutes, seed: dataclasses.replace(TINY, seed=seed)
+    )
+    asked = [
+        "train-house",
+        "fast",
+        "--photos",
+        str(tmp_path),
+        "--paintings",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert run_command(monkeypatch, *asked, "--minutes", "0") == 0
+    assert (tmp_path / "r" / ADAPTER_FILE).is_file()
+    assert run_command(monkeypatch, "train-house", "fast") == 2
+    assert "needs --photos and --paintings" in capsys.readouterr().err
