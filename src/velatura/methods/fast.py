@@ -1,8 +1,8 @@
-"""A picture in a few calls: house's UNet, trained to paint a content that stands beside its input (amortised guidance).
+"""A picture in a few calls: house's UNet, trained to paint a content that stands beside its input.
 
 The content is recoloured to the style's palette, noised to a high level, and denoised in four calls under the style
-picture's word and vector. What guided reaches by the gradients of losses in each picture, the adapter has learned from
-the same kind of losses once (decision 18).
+picture's word and vector. The adapter has learned from what Magenta's network paints, and from losses of guided's kind
+on its own x0 estimates (decision 18).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.fitting import fit_card
 from velatura.methods.latent_regions import regions_of_steps
+from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Share, Side, Steps, changed
 from velatura.models.backbone import Backbone, Prediction
@@ -133,6 +134,7 @@ class Fast(RegionalMethod):
         pixels = backbone.decode(painted)
         if share * self.sharpness:
             pixels = pixels + share * self.sharpness * (start - backbone.decode(latents))
+        pixels = with_sharp_borders(pixels, start, placement, backbone.factor)
         return with_colours(pixels, pixels, placement, FINAL_SHARE * share * self.palette or None)
 
     def first_timestep(self, backbone: Backbone) -> int:

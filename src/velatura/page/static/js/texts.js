@@ -55,7 +55,7 @@ export const t = {
       diffstyler: "Learns the style first (some minutes, once), then paints regions and leaves all else.",
       styleid: "Borrows the style picture's attention. Quick; keeps forms.",
       inst: "The style as one word, freely painted.",
-      fast: "A painting in half a second, after what it learned once.",
+      fast: "A soft painting in four steps, as it learned once.",
     },
     more: "Other methods",
   },
