@@ -27,3 +27,12 @@ class TargetError(VelaturaError):
 
 class StoppedError(VelaturaError):
     """A run that its caller stopped."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, for a sentence about it; the name of its kind where it says nothing.
+
+    >>> first_line(OSError("disk full\\nat 0x1")), first_line(KeyError())
+    ('disk full', 'KeyError')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from velatura.errors import PictureError, SettingError, TargetError
+from velatura.errors import PictureError, SettingError, TargetError, first_line
 from velatura.whole_file import whole_file
 
 T = TypeVar("T")
@@ -163,5 +163,4 @@ def _protocols(system: Any) -> tuple[str, ...]:
 
 def reason(error: Exception) -> str:
     """The first line of what an error says, or its name."""
-    told = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
-    return str(told) or type(error).__name__
+    return str(getattr(error, "strerror", None) or first_line(error))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from velatura.errors import ModelError
+from velatura.errors import ModelError, first_line
 from velatura.models.loading.library_logging import quiet_libraries
 from velatura.models.unet_call import UNetCall
 from velatura.span import WHOLE_RUN, Span
@@ -74,7 +74,7 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> A
         with quiet_libraries():
             network = ControlNetModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype)
     except Exception as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = first_line(error)[:120]
         raise ModelError(f"The ControlNet in {folder} cannot be loaded: {reason}.") from None
     return network.to(device).requires_grad_(False).eval()
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import ModelError
+from velatura.errors import ModelError, first_line
 from velatura.models.adapters.blocks import block_scales
 from velatura.models.adapters.ip_adapter_files import Weights
 from velatura.models.adapters.picture_encoder import PictureEncoder
@@ -112,7 +112,7 @@ def make_ip_adapter(weights: Weights, unet: Any, encoder: PictureEncoder) -> IPA
                     [weights.parts()], subfolder="", weight_name="", image_encoder_folder=None
                 )
         except (ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            reason = first_line(error)[:120]
             raise ModelError(f"The IP-Adapter {weights.source} does not fit this model ({reason}).") from None
         adapter = ip_adapter_of(unet, weights.source, encoder)
     return adapter

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import ModelError
+from velatura.errors import ModelError, first_line
 from velatura.models.encoders.clip import middle_square, prepared
 from velatura.models.loading.library_logging import quiet_libraries
 
@@ -29,7 +29,7 @@ class PictureEncoder:
             with quiet_libraries():
                 network = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
         except Exception as error:
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            reason = first_line(error)[:120]
             raise ModelError(f"The image encoder in {folder} cannot be loaded: {reason}.") from None
         return cls(network.to(device, torch.float32), device)
 

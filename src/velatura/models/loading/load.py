@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from velatura.errors import ModelError
+from velatura.errors import ModelError, first_line
 from velatura.models.adapters.ip_adapter import is_loaded
 from velatura.models.backbone import Backbone
 from velatura.models.features.bundled_weights import WEIGHTS_FOLDER
@@ -109,7 +109,7 @@ def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     try:
         return _load(str(path), dtype, local_files_only=True, **_absent_parts(path))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"The model in {path} cannot be loaded: {reason}.") from None
 
 

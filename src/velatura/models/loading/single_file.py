@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from velatura.errors import ModelError
+from velatura.errors import ModelError, first_line
 from velatura.models.loading.archive import check_archive
 
 
@@ -66,7 +66,7 @@ def read_weights(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "weights_only" in str(error) or "Unsupported" in str(error):
             reason = "it holds more than tensors, which could run code"
         raise ModelError(f"{path} cannot be loaded: {reason}. Use a .safetensors version of it.") from None
