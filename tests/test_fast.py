@@ -28,7 +28,7 @@ from velatura.models.house.fast_painter import ADAPTER_FILE, FastPainter, load_a
 from velatura.models.loading import load
 from velatura.models.loading.catalogue import HOUSE_FOLDER
 from velatura.models.loading.load import load_backbone
-from velatura.models.noise_schedule import predict_noise
+from velatura.models.noise_schedule import predict_noise, split_v
 from velatura.picture import Picture, image_to_pixels
 from velatura.regions import Region, parse_query
 from velatura.registry import method_class
@@ -39,7 +39,7 @@ from velatura.training.fast.contents import without_style
 from velatura.training.fast.losses import Weights, stylisation_loss
 from velatura.training.fast.optimisation import FastOptimisation
 from velatura.training.fast.pictures import Pictures
-from velatura.training.fast.recipe import FastRecipe, Rows, split_v
+from velatura.training.fast.recipe import FastRecipe, Rows
 from velatura.training.fast.style_targets import StyleTargets, style_features
 from velatura.training.fast.training import train_fast
 from velatura.training.training_log import CHECKPOINT

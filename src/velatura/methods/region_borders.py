@@ -24,10 +24,12 @@ def with_sharp_borders(pixels: Tensor, start: Tensor, placement: Placement, cell
     (1, 3, H, W), which knows the masks' own edges, moved to the mean colours of the region's own cells near by.
     Elsewhere, under soft edges, and where a region meets none, the pixels stay.
     """
+    if cell == 1 or len(placement.regions) == 1:
+        return pixels
     masks = torch.from_numpy(np.stack(placement.parts()))[:, None].to(pixels)
     parts = F.interpolate(masks, pixels.shape[2:], mode="area")
     crossed = _crossed_cells(parts, cell)
-    if cell == 1 or not bool(crossed.any()):
+    if not bool(crossed.any()):
         return pixels
     reach = 3 * cell // 4
     band = F.max_pool2d(_enlarged(crossed, pixels), 2 * reach + 1, 1, reach)

@@ -44,6 +44,12 @@ def ddim_step(latents: Tensor, noise: Tensor, abar: float, target_abar: float) -
     return add_noise(predict_x0(latents, noise, abar), noise, target_abar)
 
 
+def split_v(noisy: Tensor, v: Tensor, abars: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 and noise of ``noisy`` latents (B, C, h, w) at the levels ``abars`` (B,), by v (Salimans and Ho 2022)."""
+    root, rest = abars.sqrt()[:, None, None, None], (1 - abars).sqrt()[:, None, None, None]
+    return root * noisy - rest * v, root * v + rest * noisy
+
+
 @dataclass(frozen=True)
 class Levels:
     """The noise levels that a DDIM run visits, from clean to noisy.

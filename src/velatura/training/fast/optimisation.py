@@ -15,9 +15,10 @@ from velatura.diffusion.even_levels import even_timesteps
 from velatura.models.features.vgg import hed_trunk
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_adapter import adapted, fast_unet, fresh_adapter, v_beside
+from velatura.models.noise_schedule import split_v
 from velatura.training.fast.batches import FastBatch
 from velatura.training.fast.losses import stylisation_loss
-from velatura.training.fast.recipe import FastRecipe, split_v
+from velatura.training.fast.recipe import FastRecipe
 from velatura.training.fast.style_targets import StyleTarget
 from velatura.training.recolouring import recolouring_noise
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from torch import Tensor
-
 from velatura.training.fast.losses import Weights
 
 
@@ -62,9 +60,3 @@ class FastRecipe:
         """Warm-up by steps, plateau, linear fall by time to a fiftieth."""
         rising = min(1.0, (step + 1) / self.warmup_steps)
         return self.learning_rate * rising * min(1.0, max(0.02, (1 - progress) / self.decay_share))
-
-
-def split_v(noisy: Tensor, v: Tensor, abars: Tensor) -> tuple[Tensor, Tensor]:
-    """x0 and noise of ``noisy`` latents (B, C, h, w) at the levels ``abars`` (B,), by v (Salimans and Ho 2022)."""
-    root, rest = abars.sqrt()[:, None, None, None], (1 - abars).sqrt()[:, None, None, None]
-    return root * noisy - rest * v, root * v + rest * noisy
