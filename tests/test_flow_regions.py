@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import pytest
 import torch
 
 from tests.conftest import smooth_image
-from tests.tiny_flow import SD35, save_tiny_flux, save_tiny_sd3, tiny_t5
+from tests.tiny_flow import load_tiny_flow
 from velatura.app.studio import text_style
 from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.methods.latent_regions import regions_of_steps
 from velatura.models.flow import FlowBackbone
-from velatura.models.loading.load import load_backbone
 from velatura.picture import Picture
 from velatura.regions import Placement, Region, parse_query
 from velatura.span import Span
@@ -30,14 +28,7 @@ QUICK: dict[str, Any] = {"steps": 4, "strength": 0.75, "size": 64, "weights": {"
 
 @pytest.fixture(scope="module", params=["flux", "sd35"])
 def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FlowBackbone:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    if request.param == "flux":
-        save_tiny_flux(folder)
-    else:
-        save_tiny_sd3(folder, tiny_t5(), **SD35)
-    loaded = load_backbone(str(folder), "cpu", "fp32")
-    assert isinstance(loaded, FlowBackbone)
-    return loaded
+    return load_tiny_flow(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def style(backbone: FlowBackbone, seed: int = 1) -> Style:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import smooth_image, smooth_pixels
-from tests.tiny_flow import SD35, save_tiny_flux, save_tiny_sd3, tiny_t5
+from tests.tiny_flow import load_tiny_flow
 from velatura.cache import Cache
 from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
 from velatura.diffusion.denoising import denoise
@@ -28,7 +27,6 @@ from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.models.backbone import Conditioning, Prediction
 from velatura.models.flow import FlowBackbone, flow_scales, flow_schedule, flow_sigmas
-from velatura.models.loading.load import load_backbone
 from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
 from velatura.progress import Silent
@@ -147,13 +145,7 @@ def test_a_kept_inversion_goes_on_and_is_not_the_other_solvers() -> None:
 @pytest.fixture(scope="module", params=["flux", "sd35"])
 def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FlowBackbone:
     """A transformer with random weights, whose velocity is made large enough that first-order steps lose the way."""
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    if request.param == "flux":
-        save_tiny_flux(folder)
-    else:
-        save_tiny_sd3(folder, tiny_t5(), **SD35)
-    loaded = load_backbone(str(folder), "cpu", "fp32")
-    assert isinstance(loaded, FlowBackbone)
+    loaded = load_tiny_flow(request.param, tmp_path_factory.mktemp(request.param))
     with torch.no_grad():
         loaded.transformer.proj_out.weight.mul_(2)
     return loaded

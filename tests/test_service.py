@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,9 @@ from velatura.service.requests import NO_PATHS
 from velatura.service.service import Service
 from velatura.service.settings import ServiceSettings
 
+pytest_plugins = ("tests.service_fixtures",)
+
 LEAST = {"steps": 2, "weights": {"mse": 0.3}}  # one cheap step
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return tiny_service(tmp_path / "data")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(service), base_url=HOST) as opened:
-        yield opened
 
 
 def test_a_job_is_followed_to_its_result_which_is_the_studios(service: Service, client: TestClient) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,10 @@ from velatura.registry import NAMES, method_class
 from velatura.service.files import without_paths
 from velatura.service.http import create_app
 from velatura.service.previews import FIRST_PIXELS, LEAST_PIXELS, Previewer, shrunk
-from velatura.service.service import Service
+
+pytest_plugins = ("tests.service_fixtures",)
 
 JSON = "application/json"
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return tiny_service(tmp_path / "data")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(service), base_url=HOST) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,7 @@ from velatura.service.jobs import Submission
 from velatura.service.requests import StylizeRequest
 from velatura.service.service import Service
 
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return tiny_service(tmp_path / "data")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(service), base_url=HOST) as opened:
-        yield opened
+pytest_plugins = ("tests.service_fixtures",)
 
 
 def add_style(service: Service, name: str, seed: int = 2) -> None:

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from tests.conftest import smooth_image
-from tests.tiny_flow import SD35, save_tiny_flux, save_tiny_sd3, tiny_t5
+from tests.tiny_flow import load_tiny_flow
 from velatura.diffusion.attention_control import changed, recorded
 from velatura.errors import ModelError, StyleError
 from velatura.methods.base import Stylization
@@ -24,7 +24,6 @@ from velatura.methods.diffstyler.fitting import prediction_weight
 from velatura.methods.diffstyler.injection import Injection, InjectionSites
 from velatura.methods.latent_regions import regions_of_steps
 from velatura.models.flow import FlowBackbone, flow_schedule, flow_sigmas
-from velatura.models.loading.load import load_backbone
 from velatura.models.lora import attached, attention_projections, fresh_adapter, using
 from velatura.models.lora_files import read_lora, save_lora
 from velatura.picture import Picture
@@ -54,12 +53,7 @@ class Tried:
 @pytest.fixture(scope="module", params=["flux", "sd35"])
 def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tried:
     folder: Path = tmp_path_factory.mktemp(request.param)
-    if request.param == "flux":
-        save_tiny_flux(folder)
-    else:
-        save_tiny_sd3(folder, tiny_t5(), **SD35)
-    backbone = load_backbone(str(folder), "cpu", "fp32")
-    assert isinstance(backbone, FlowBackbone)
+    backbone = load_tiny_flow(request.param, folder)
     before = {key: value.clone() for key, value in backbone.transformer.state_dict().items()}
     pictures = [Picture.of(smooth_image(64, 64, seed), f"style{seed}") for seed in (1, 2)]
     one, other = (QUICK.fit(picture, picture.name, RunContext(backbone)) for picture in pictures)

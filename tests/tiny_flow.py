@@ -23,7 +23,9 @@ from transformers import (
     T5Tokenizer,
 )
 
+from velatura.models.flow import FlowBackbone
 from velatura.models.house.vocabulary import build_tokenizer
+from velatura.models.loading.load import load_backbone
 
 WIDTH = 32
 # What Stable Diffusion 3.5 medium's transformer adds: normalised queries and keys, a second attention in some blocks.
@@ -135,3 +137,14 @@ def save_tiny_flux(folder: Path, scheduler: dict[str, Any] = FLUX_DEV, **transfo
         text_encoder_2=tiny_t5(),
         tokenizer_2=tiny_t5_tokenizer(),
     ).save_pretrained(folder)
+
+
+def load_tiny_flow(kind: str, folder: Path) -> FlowBackbone:
+    """The backbone of a tiny pipeline, "flux" or "sd35", that is saved into ``folder``."""
+    if kind == "flux":
+        save_tiny_flux(folder)
+    else:
+        save_tiny_sd3(folder, tiny_t5(), **SD35)
+    loaded = load_backbone(str(folder), "cpu", "fp32")
+    assert isinstance(loaded, FlowBackbone)
+    return loaded
