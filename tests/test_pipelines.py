@@ -10,25 +10,23 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from diffusers import (
-    AutoencoderKL,
     DDPMScheduler,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
-    PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from peft import LoraConfig
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig
 
 from tests.conftest import smooth_image
 from tests.test_sdxl import sdxl  # noqa: F401 (a fixture)
+from tests.tiny_adapters import save_sd
 from tests.tiny_flow import save_tiny_flux, save_tiny_sd3
 from velatura import Studio
 from velatura.errors import SettingError, StoppedError, VelaturaError
-from velatura.models.house.vocabulary import build_tokenizer
 from velatura.models.latent import LatentBackbone
 from velatura.pipelines import PIPELINES, pipeline_path
 
@@ -234,23 +232,7 @@ def sd15(folder: Path) -> Path:
         attention_head_dim=2,
         cross_attention_dim=32,
     )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        latent_channels=4,
-    )
-    StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=build_tokenizer(["a painting in the style of *"], 600),
-        unet=unet,
-        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    return folder
+    return save_sd(folder, unet, text)
 
 
 def test_stable_diffusion_1_with_its_own_scheduler(tmp_path: Path) -> None:

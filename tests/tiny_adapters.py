@@ -53,6 +53,21 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
+def save_sd(folder: Path, unet: UNet2DConditionModel, text: CLIPTextConfig) -> Path:
+    """A Stable Diffusion 1 pipeline around a UNet, with PNDM, as it is published."""
+    StableDiffusionPipeline(
+        vae=tiny_vae(),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=build_tokenizer(["a painting in the style of *"], 600),
+        unet=unet,
+        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
 def save_sd15(folder: Path) -> Path:
     """A pipeline with the blocks of Stable Diffusion 1.5, whose UNet has 16 cross-attentions."""
     torch.manual_seed(0)
@@ -63,17 +78,7 @@ def save_sd15(folder: Path) -> Path:
         attention_head_dim=2,
         cross_attention_dim=32,
     )
-    StableDiffusionPipeline(
-        vae=tiny_vae(),
-        text_encoder=CLIPTextModel(text_config()),
-        tokenizer=build_tokenizer(["a painting in the style of *"], 600),
-        unet=unet,
-        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    return folder
+    return save_sd(folder, unet, text_config())
 
 
 def save_sdxl(folder: Path) -> Path:

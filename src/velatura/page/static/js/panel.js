@@ -14,7 +14,7 @@ export const methodChoices = () => [...FIRST, ...state.methods.map(({ name }) =>
   .filter((name) => !state.methods.length || state.methods.some((method) => method.name === name));
 
 /** Upload style pictures into the tray, chosen. Raises one sentence for all that are no pictures, after the others. */
-export async function takeStyles(files) {
+async function takeStyles(files) {
   const faults = [];
   for (const file of files) {
     try {
