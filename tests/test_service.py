@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.service_client import API, HOST, moments, submit, upload, wait
-from tests.tiny_service import QUICK, asked, png, tiny_service
+from tests.tiny_service import FOLLOWED, QUICK, asked, png, tiny_service
 from velatura.errors import SettingError
 from velatura.picture import read_manifest
 from velatura.registry import NAMES
@@ -30,7 +30,7 @@ LEAST = {"steps": 2, "weights": {"mse": 0.3}}  # one cheap step
 
 def test_a_job_is_followed_to_its_result_which_is_the_studios(service: Service, client: TestClient) -> None:
     content, style = upload(client, 1, "C:\\secret\\photo <b>.png"), upload(client, 2)
-    job = submit(client, asked(content, style, seed=3))
+    job = submit(client, asked(content, style, seed=3, settings=FOLLOWED))
     assert job["state"] == "queued" and job["title"] == "photo b in photo · guided"
     seen = moments(client, job["id"])
     assert [name for name, _ in seen][-1] == "done"
@@ -42,7 +42,7 @@ def test_a_job_is_followed_to_its_result_which_is_the_studios(service: Service, 
     manifest = read_manifest(path)
     assert manifest == client.get(f"{API}/jobs/{job['id']}/manifest").json() == service.results.manifest(job["id"])
     assert manifest["seed"] == 3 and manifest["content"]["file"] == "photo b" and "secret" not in json.dumps(manifest)
-    same = service.studio.stylize(png(1), png(2), seed=3, method="guided", **QUICK)
+    same = service.studio.stylize(png(1), png(2), seed=3, method="guided", **{**QUICK, **FOLLOWED})
     assert np.array_equal(np.asarray(same.picture), np.asarray(Image.open(io.BytesIO(result.content)).convert("RGB")))
     assert client.get(f"{API}/jobs/{job['id']}/small").headers["content-type"] == "image/jpeg"
 

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.tiny_service import QUICK, asked, png, tiny_service
+from tests.tiny_service import FOLLOWED, QUICK, asked, png, tiny_service
 from velatura.client import Client, ServerError
 from velatura.service.http import create_app
 from velatura.service.service import Service
@@ -105,11 +105,11 @@ def test_the_client_does_what_the_api_can(tmp_path: Path) -> None:
     with thread(service) as url, Client(url, "s3cret") as client:
         photo = tmp_path / "photo.png"
         photo.write_bytes(png(1))
-        job = client.stylize(photo, png(2), seed=5, key="once", **QUICK)
+        job = client.stylize(photo, png(2), seed=5, key="once", **{**QUICK, **FOLLOWED})
         seen = list(client.events(job.id))
         assert seen[-1].job.state == "done" and any(moment.preview[:2] == b"\xff\xd8" for moment in seen)
         assert client.result(job.id)[:4] == b"\x89PNG"
-        assert client.stylize(photo, png(2), seed=5, key="once", **QUICK).id == job.id
+        assert client.stylize(photo, png(2), seed=5, key="once", **{**QUICK, **FOLLOWED}).id == job.id
         assert client.wait(client.fit([png(2)], "waves").id).state == "done"
         assert client.styles() == ["waves"]
         undo = client.remove_style("waves")

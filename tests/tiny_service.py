@@ -15,6 +15,7 @@ from velatura.service.service import Service
 from velatura.service.settings import ServiceSettings
 
 QUICK: dict[str, Any] = {"steps": 4, "strength": 0.5, "size": 64, "weights": {"mse": 0.3, "palette": 1.0}}
+FOLLOWED: dict[str, Any] = {"steps": 100}  # long enough to be watched from its first preview on
 
 
 def tiny_service(data: Path, **settings: Any) -> Service:
