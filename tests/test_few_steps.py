@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.conftest import smooth_image
 from tests.test_ip_adapter import CONTENT, QUICK, STYLE, guided, loaded, made_by, pipeline_of, pixels, stylized
-from tests.tiny_adapters import save_sd15, weights_of
+from tests.tiny_adapters import kohya_lora, save_sd15, weights_of
 from tests.tiny_house import tiny_house
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.samplers import Run, make_sampler, start_level
@@ -34,25 +34,6 @@ FOUR: dict[str, Any] = {"start": "noise", "steps": 4, "strength": 1.0, "guidance
 @pytest.fixture(scope="module")
 def sd15(tmp_path_factory: pytest.TempPathFactory) -> LatentBackbone:
     return loaded(save_sd15(tmp_path_factory.mktemp("sd15")))
-
-
-def kohya_lora(unet: Any, rank: int = 2) -> dict[str, Tensor]:
-    """A LoRA in the layout of lcm-lora-sdv1-5: kohya's, of attentions and of convolutions, with alphas."""
-    torch.manual_seed(4)
-    tensors: dict[str, Tensor] = {}
-    modules = {
-        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
-        "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0",
-        "up_blocks.1.resnets.0.conv1",
-        "up_blocks.1.resnets.0.time_emb_proj",
-    }
-    for name in sorted(modules):
-        weight, key = unet.get_submodule(name).weight, "lora_unet_" + name.replace(".", "_")
-        down = (rank, *weight.shape[1:])
-        tensors[f"{key}.lora_down.weight"] = torch.randn(down)
-        tensors[f"{key}.lora_up.weight"] = torch.randn(weight.shape[0], rank, *[1] * (weight.ndim - 2))
-        tensors[f"{key}.alpha"] = torch.tensor(float(rank))
-    return tensors
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, seed, settings
 from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.tiny_service import FOLLOWED, QUICK, asked, png, tiny_service
+from tests.tiny_service import FOLLOWED, QUICK, asked, png, served, tiny_service, wait_for
 from velatura.client import Client, ServerError
-from velatura.service.http import create_app
 from velatura.service.service import Service
-from velatura.service.serving import listen
 from velatura.service.settings import ServiceSettings
 
 pytestmark = pytest.mark.service
@@ -41,22 +35,11 @@ def program(data: Path) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
         assert started.stdout is not None
         try:
             url = started.stdout.readline().split()[-1]
-            _wait_for(url)
+            wait_for(url)
             with Client(url) as client:
                 yield client, started
         finally:
             started.kill()
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            if httpx.get(f"{url}healthz").status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("the server does not start")
 
 
 def test_a_server_killed_at_work_loses_no_job_and_doubles_none(tmp_path: Path) -> None:
@@ -84,25 +67,9 @@ def test_a_server_killed_at_work_loses_no_job_and_doubles_none(tmp_path: Path) -
     assert service.jobs.get(running).state == "queued"
 
 
-@contextmanager
-def thread(service: Service) -> Iterator[str]:
-    """A server in a thread of this process; its URL."""
-    listening = listen(service.settings)
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error", timeout_graceful_shutdown=2))
-    running = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
-    running.start()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    try:
-        _wait_for(url)
-        yield url
-    finally:
-        server.should_exit = True
-        running.join(20)
-
-
 def test_the_client_does_what_the_api_can(tmp_path: Path) -> None:
     service = tiny_service(tmp_path / "data", port=0, token="s3cret")
-    with thread(service) as url, Client(url, "s3cret") as client:
+    with served(service) as url, Client(url, "s3cret") as client:
         photo = tmp_path / "photo.png"
         photo.write_bytes(png(1))
         job = client.stylize(photo, png(2), seed=5, key="once", **{**QUICK, **FOLLOWED})
@@ -133,7 +100,7 @@ def test_the_client_does_what_the_api_can(tmp_path: Path) -> None:
 def test_the_api_keeps_to_its_schema(tmp_path: Path) -> None:
     service = tiny_service(tmp_path / "data", port=0, rate=1_000_000, queue=5)
     broken: list[str] = []
-    with thread(service) as url:
+    with served(service) as url:
         for found in schemathesis.openapi.from_url(f"{url}api/v1/openapi.json").get_all_operations():
             operation = found.ok()
 

@@ -212,3 +212,22 @@ def save_controlnet(folder: Path, unet: Any) -> Path:
             value.data = 0.2 * torch.randn_like(value)
     network.save_pretrained(folder)
     return folder
+
+
+def kohya_lora(unet: Any, rank: int = 2) -> dict[str, Tensor]:
+    """A LoRA in the layout of lcm-lora-sdv1-5: kohya's, of attentions and of convolutions, with alphas."""
+    torch.manual_seed(4)
+    tensors: dict[str, Tensor] = {}
+    modules = {
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
+        "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0",
+        "up_blocks.1.resnets.0.conv1",
+        "up_blocks.1.resnets.0.time_emb_proj",
+    }
+    for name in sorted(modules):
+        weight, key = unet.get_submodule(name).weight, "lora_unet_" + name.replace(".", "_")
+        down = (rank, *weight.shape[1:])
+        tensors[f"{key}.lora_down.weight"] = torch.randn(down)
+        tensors[f"{key}.lora_up.weight"] = torch.randn(weight.shape[0], rank, *[1] * (weight.ndim - 2))
+        tensors[f"{key}.alpha"] = torch.tensor(float(rank))
+    return tensors
