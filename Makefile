@@ -5,7 +5,7 @@
 # make ui     install and serve the page, to open in a browser
 # make check  install, run ruff, mypy and import-linter, and build the documentation
 # make docs   install and build the documentation into site/, without a warning or a dead link
-# make test-install  install the package alone into an empty environment and stylise a picture with it
+# make test-install  build sdist and wheel, install the wheel alone into an empty environment and stylise a picture with it
 PYTHON ?= python3
 # The CPU build where one is at hand; any torch within pyproject's range works: make TORCH="torch" demo
 TORCH ?= torch==2.13.0
@@ -50,11 +50,14 @@ check: install docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Only what pyproject.toml asks for: what is missing there shows here.
+# Only what pyproject.toml asks for: what is missing there, or in the sdist that the wheel is built from, shows here.
 test-install:
 	rm -rf .install-test
 	$(PYTHON) -m venv .install-test/venv
-	.install-test/venv/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" .
+	.install-test/venv/bin/python -m pip install --quiet --disable-pip-version-check build
+	.install-test/venv/bin/python -m build --outdir .install-test/dist . > .install-test/build.log
+	! tar tzf .install-test/dist/velatura-*.tar.gz | grep -E '[.]hypothesis|[.]pyc|/shared/|/site/|/runs/'
+	.install-test/venv/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" .install-test/dist/velatura-*.whl
 	.install-test/venv/bin/python examples/paint_style.py .install-test/style.png
 	cd .install-test && VELATURA_HOME=home venv/bin/velatura stylize style.png --style style.png --size 128 --steps 4 --out out.png
 	test -s .install-test/out.png

@@ -20,7 +20,7 @@ from velatura.training.check import grid
 
 SIDE = 256
 PHOTOS = ("astronaut", "chelsea", "coffee")
-METHODS = ("guided", "s2prest", "inst", "diffstyler", "styleid")
+METHODS = ("guided", "fast", "s2prest", "inst", "diffstyler", "styleid")
 
 
 def photo(name: str) -> Picture:

@@ -80,10 +80,11 @@ def _quick_entries(call: Sequence[str]) -> list[str]:
 
 def prepare(folder: Path, page: str) -> None:
     """Put into a folder what a page's commands name and no command before them makes."""
-    for seed, name in enumerate(("photo", "painting", "first", "second", "third", "deer", "dusk", "dawn", "depth")):
-        smooth_image(64, 64, seed).save(folder / f"{name}.jpg")
-    smooth_image(64, 64, 9).save(folder / "depth.png")
-    Image.new("L", (64, 64), 255).save(folder / "sky.png")
+    smooth_image(512, 512, 1).save(folder / "photo.jpg")
+    for seed, name in enumerate(("painting", "painting2", "first", "second", "third")):
+        smooth_image(128, 128, seed).save(folder / f"{name}.jpg")
+    smooth_image(512, 512, 9).save(folder / "depth.png")
+    Image.new("L", (128, 128), 255).save(folder / "sky.png")
     for place, names in {"holiday": ("sea", "hill"), "photos": ("cat", "dog"), "paintings": ("ink", "oil")}.items():
         for seed, name in enumerate(names):
             (folder / place).mkdir(exist_ok=True)
@@ -98,29 +99,6 @@ def _plan(folder: Path) -> None:
     (rows,) = re.findall(r"```csv\n(.*?)```", (ROOT / "docs" / "batch.md").read_text(), re.DOTALL)
     table = csv.read_csv(io.BytesIO(rows.replace("s3://bucket", "bucket").encode()))
     parquet.write_table(table, folder / "plan.parquet")
-
-
-def _large_photo(folder: Path) -> None:
-    smooth_image(512, 512, 3).save(folder / "photo.jpg")
-
-
-def _guided(folder: Path) -> None:
-    _large_photo(folder)
-    torch.save(original(ADM_SHAPE), folder / "256x256_diffusion_uncond.pt")
-
-
-def _deer(folder: Path) -> None:
-    smooth_image(512, 512, 3).save(folder / "deer.jpg")
-    mask = Image.new("L", (512, 512))
-    mask.paste(255, (39, 22, 472, 499))
-    mask.save(folder / "deer_mask.png")
-    _fit(folder, "diffstyler", "dawn")
-
-
-def _fit(folder: Path, method: str, *names: str) -> None:
-    studio = Studio("house")
-    for name in names:
-        studio.library.add(studio.fit(folder / f"{name}.jpg", name=name, method=method, fit_steps=2, fit_size=64))
 
 
 def _results(folder: Path) -> None:
@@ -168,15 +146,11 @@ def _flows(folder: Path) -> None:
 
 
 PREPARED: Mapping[str, Callable[[Path], None]] = {
-    "README.md": _large_photo,
     "adapters.md": _adapters,
     "batch.md": _plan,
-    "diffstyler.md": _deer,
     "evaluation.md": _results,
     "explain.md": _explained,
-    "guidance.md": lambda folder: _fit(folder, "s2prest", "dusk"),
-    "every-method.md": lambda folder: smooth_image(128, 128, 1).save(folder / "painting.jpg"),
-    "guided.md": _guided,
-    "s2prest.md": lambda folder: _fit(folder, "s2prest", "dawn"),
+    "full-resolution.md": lambda folder: smooth_image(128, 128, 1).save(folder / "photo.jpg"),
+    "guided.md": lambda folder: torch.save(original(ADM_SHAPE), folder / "256x256_diffusion_uncond.pt"),
     "todays-models.md": _flows,
 }

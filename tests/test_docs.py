@@ -79,3 +79,16 @@ def test_the_loss_of_the_page_is_zero_for_the_content_and_is_taken_by_name(monke
     assert loss(turned, content).item() > 1e-4
     gradient = torch.autograd.grad(loss(turned, content), turned.pixels)[0]
     assert bool(gradient.abs().sum() > 0)
+
+
+def test_the_lines_of_the_loss_page_put_it_into_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "velatura.losses.slope"
+    monkeypatch.setitem(sys.modules, name, module_on("your-own-loss.md", name))
+    (lines,) = re.findall(r"```text\n(.*?)```", (DOCS / "your-own-loss.md").read_text(), re.DOTALL)
+    imported, entry = lines.splitlines()
+    source = Path(losses.__file__).read_text()
+    opening = next(line for line in source.splitlines() if line.startswith("LOSSES:"))
+    changed = source.replace(opening, "\n".join((imported, opening, entry)))
+    module = ModuleType("velatura.losses")
+    exec(compile(changed, losses.__file__, "exec"), module.__dict__)
+    assert set(module.LOSSES) == {*losses.LOSSES, "slope"}

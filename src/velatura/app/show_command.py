@@ -66,12 +66,11 @@ def _print_tables(recorded: Recorded) -> None:
     console = Console()
 
     def print_table(title: str, rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]], *headers: str) -> None:
-        table = Table(
-            *headers, title=title, title_justify="left", title_style="bold", show_header=any(headers), box=None
-        )
+        table = Table(*headers, show_header=any(headers), box=None)
         for row in rows:
             table.add_row(*(Text(_printable(cell), "" if number else "dim") for number, cell in enumerate(row)))
         if table.row_count:
+            console.print(Text(_printable(title), "bold"), soft_wrap=True)
             console.print(Padding(table, (0, 0, 1, 0)))
 
     print_table(str(recorded.path), facts(recorded), "", "")
