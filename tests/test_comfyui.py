@@ -5,98 +5,34 @@ COMFYUI=/path/to/ComfyUI [COMFYUI_PYTHON=/path/to/python] pytest tests/test_comf
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import smooth_image, smooth_pixels
-from velatura.errors import VelaturaError
+from tests import comfyui_pack
+from tests.comfyui_pack import PACK, Bar, half_mask, image
+from tests.conftest import smooth_image
 
-PACK = Path(__file__).parents[1] / "integrations" / "comfyui"
+pytest_plugins = ("tests.comfyui_fixtures",)
 WORKFLOWS = sorted((PACK / "workflows").glob("*-api.json"))
 CORE_TYPES = {"IMAGE", "MASK", "STRING", "INT", "FLOAT", "BOOLEAN"}
-
-
-class Cancelled(Exception):  # noqa: N818 (as InterruptProcessingException is none)
-    """ComfyUI's InterruptProcessingException."""
-
-
-class Bar:
-    """ComfyUI's ProgressBar, with what it was told."""
-
-    made: ClassVar[list[Bar]] = []
-
-    def __init__(self, total: int) -> None:
-        self.total, self.current, self.previews = total, 0, []
-        Bar.made.append(self)
-
-    def update(self, value: int) -> None:
-        self.current += value
-
-    def update_absolute(self, value: int, preview: Any = None) -> None:
-        self.current = value
-        self.previews.append(preview)
-
-
-@pytest.fixture
-def cancelling(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """The two modules of ComfyUI that the pack uses; ``asked`` is whether the user cancels."""
-    state = SimpleNamespace(asked=False)
-
-    def check() -> None:
-        if state.asked:
-            raise Cancelled
-
-    modules = {
-        "comfy": ModuleType("comfy"),
-        "comfy.utils": SimpleNamespace(ProgressBar=Bar),
-        "comfy.model_management": SimpleNamespace(throw_exception_if_processing_interrupted=check),
-    }
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    Bar.made.clear()
-    yield state
-
-
-@pytest.fixture(scope="module")
-def pack() -> ModuleType:
-    """The folder loaded as ComfyUI loads one."""
-    name = str(PACK).replace(".", "_x_")
-    spec = importlib.util.spec_from_file_location(name, PACK / "__init__.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def image(seed: int, width: int = 64, count: int = 1) -> torch.Tensor:
-    return (smooth_pixels(64, width, seed).permute(0, 2, 3, 1).expand(count, -1, -1, -1) + 1) / 2
-
-
-def half_mask() -> torch.Tensor:
-    mask = torch.zeros(1, 64, 96)
-    mask[:, :, :48] = 1
-    return mask
 
 
 def executed(pack: ModuleType, graph: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Every node's outputs: links followed, names and types of inputs checked, as ComfyUI's executor does."""
     core = {
-        "LoadImage": lambda image: (globals()["image"](1 if "photo" in image else 2, 96 if "photo" in image else 64),),
+        "LoadImage": lambda image: (comfyui_pack.image(1 if "photo" in image else 2, 96 if "photo" in image else 64),),
         "LoadImageMask": lambda image, channel: (half_mask(),),
         "SaveImage": lambda images, filename_prefix: (images,),
     }
@@ -143,7 +79,9 @@ def test_nodes_keep_the_contract(pack: ModuleType) -> None:
     for node in pack.NODE_CLASS_MAPPINGS.values():
         assert callable(getattr(node, node.FUNCTION)) and node.CATEGORY == "Velatura"
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES)
-        for kind, *_ in [entry for part in node.INPUT_TYPES().values() for entry in part.values()]:
+        declared = node.INPUT_TYPES()
+        assert set(declared.pop("hidden", {}).values()) <= {"PROMPT", "UNIQUE_ID"}
+        for kind, *_ in [entry for part in declared.values() for entry in part.values()]:
             assert isinstance(kind, list) or kind in CORE_TYPES | made
 
 
@@ -158,35 +96,6 @@ def test_the_example_workflows_run(pack: ModuleType, cancelling: Any, model: str
     if "region" in workflow.stem:
         assert len(made) == 2 and not torch.equal(made[0], made[1])
         assert torch.allclose(made[:, :, 60:], (image(1, 96)[:, :, 60:] * 255).round() / 255, atol=1e-6)
-
-
-def test_a_batch_stays_a_batch_and_the_seed_decides(pack: ModuleType, cancelling: Any, model: str) -> None:
-    nodes = pack.NODE_CLASS_MAPPINGS
-    (studio,) = nodes["VelaturaLoadModel"]().load(model, "cpu", "fp32")
-    (style,) = nodes["VelaturaFitStyle"]().fit(studio, image(2), "guided", name="dusk")
-    (kept,) = nodes["VelaturaLoadStyle"]().load(studio, "dusk")
-    assert kept.identity == style.identity
-    stylise = nodes["VelaturaStylise"]().stylise
-    made, manifest = stylise(studio, image(1, 64, 2), "guided", 2, 3, 0.5, style=kept, settings="size=64")
-    assert made.shape == (2, 64, 64, 3) and [each["seed"] for each in json.loads(manifest)] == [3, 3]
-    again, _ = stylise(studio, image(1, 64, 2), "as fitted", 2, 3, 0.5, style=style, settings="size=64")
-    assert torch.equal(made, again)
-
-
-def test_cancelling_and_bad_input(pack: ModuleType, cancelling: Any, model: str) -> None:
-    nodes = pack.NODE_CLASS_MAPPINGS
-    (studio,) = nodes["VelaturaLoadModel"]().load(model, "cpu", "fp32")
-    stylise = nodes["VelaturaStylise"]().stylise
-    with pytest.raises(ValueError, match="Connect a style, or regions"):
-        stylise(studio, image(1), "guided", 2, 3, 0.5)
-    (style,) = nodes["VelaturaFitStyle"]().fit(studio, image(2), "guided")
-    with pytest.raises(VelaturaError, match="has no setting 'hue'"):
-        stylise(studio, image(1), "guided", 2, 3, 0.5, style=style, settings="hue=3")
-    with pytest.raises(VelaturaError, match="There is no model"):
-        nodes["VelaturaLoadModel"]().load("./nowhere", "cpu", "fp32")
-    cancelling.asked = True
-    with pytest.raises(Cancelled):
-        stylise(studio, image(1), "guided", 2, 3, 0.5, style=style)
 
 
 def _served(path: str, body: Any = None) -> Any:

@@ -208,7 +208,8 @@ def test_a_pipeline_is_saved_and_made_of_the_parts_of_another(guided: Any, tmp_p
         ({"output_type": "latent"}, "output_type must be pil, np, pt, not 'latent'"),
         ({"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}, "is given latents, not prompt_embeds"),
         ({"strength": 1.5}, "strength"),
-        ({"hue": 3}, "has no setting 'hue'"),
+        ({"hue": 3}, "hue is not taken by this pipeline"),
+        ({"num_images_per_prompt": 2}, "^num_images_per_prompt is not taken by this pipeline: leave it out"),
         ({"mask_image": IMAGE, "style": {"a": 1.0, "b": 1.0}}, "A region takes one style"),
     ],
 )

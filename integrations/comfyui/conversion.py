@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from velatura.errors import SettingError
 from velatura.picture import Picture
 
 
@@ -31,3 +32,18 @@ def mask_pictures(mask: Tensor) -> list[Image.Image]:
     """The masks of a MASK, (B, H, W) or (H, W), as gray pictures."""
     rows = mask if mask.dim() == 3 else mask[None]
     return [Image.fromarray(_bytes(row)) for row in rows]
+
+
+def masks_of(mask: Tensor, count: int, whose: str) -> list[Image.Image]:
+    """The masks of a MASK for ``count`` pictures. Raises what ``check_masks`` does."""
+    masks = mask_pictures(mask)
+    check_masks(len(masks), count, whose)
+    return masks
+
+
+def check_masks(masks: int, pictures: int, whose: str) -> None:
+    """Raise SettingError unless there is one mask for all pictures, or one for each."""
+    if masks not in (1, pictures):
+        raise SettingError(
+            f"{whose} has {masks} masks for a batch of {pictures}: give it one mask, or one for each picture."
+        )

@@ -1,18 +1,15 @@
-"""What a node's run needs of ComfyUI: its bar with previews, its cancel button, and gradients."""
+"""What a node's run needs of ComfyUI: its bar with previews, and its cancel button."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-import torch
 from PIL import Image
 
 from velatura.progress import Silent
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 PREVIEW = 512  # pixels of a preview's longer side, at most
 
 
@@ -36,16 +33,3 @@ class NodeProgress(Silent):
     def preview(self, _step: int, picture: Image.Image) -> None:
         """Show a step's estimate beside the bar."""
         self._bar.update_absolute(self._bar.current, preview=("JPEG", picture, PREVIEW))
-
-
-def with_gradients(function: F) -> F:
-    """A node's function outside the inference mode in which ComfyUI calls it: losses need gradients, and weights that
-    were loaded in that mode could have none.
-    """
-
-    @wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(False), torch.enable_grad():
-            return function(*args, **kwargs)
-
-    return called  # type: ignore[return-value]

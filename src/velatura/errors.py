@@ -29,6 +29,21 @@ class StoppedError(VelaturaError):
     """A run that its caller stopped."""
 
 
+LONGEST_REASON = 200  # letters of what a library says, in a sentence about it
+
+
+def short_reason(error: Exception) -> str:
+    """``first_line``, cut between words where it is long.
+
+    >>> short_reason(OSError("disk full"))
+    'disk full'
+    """
+    line = first_line(error)
+    if len(line) <= LONGEST_REASON:
+        return line.rstrip(".")
+    return f"{line[:LONGEST_REASON].rpartition(' ')[0] or line[:LONGEST_REASON]} …"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error says, for a sentence about it; the name of its kind where it says nothing.
 

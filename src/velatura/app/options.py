@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,12 +107,22 @@ def parse_settings(
     parsed = dict(preset_settings(chosen.method, chosen.preset)) if chosen.preset else {}
     for name, text in chosen.settings.items():
         if name not in known or isinstance(known[name], Mapping):
-            plain = [key for key, value in known.items() if not isinstance(value, Mapping)]
-            raise SettingError(f"The method {chosen.method} has no setting '{name}': it has {', '.join(plain)}.")
+            raise no_setting(chosen.method, name, [key for key, each in known.items() if not isinstance(each, Mapping)])
         parsed[name] = _as(type(known[name]), text, f"{place} {name}")
     if losses:
         parsed |= _parse_losses(chosen.method, losses, parsed.get("weights", known.get("weights")))
     return chosen.method, parsed
+
+
+def no_setting(method: str, name: str, known: Iterable[str]) -> SettingError:
+    """What to say of a setting that a method does not have: the nearest name of those ``known``, or where they are.
+
+    >>> no_setting("guided", "strenght", ["strength", "steps"]).args[0]
+    "The method guided has no setting 'strenght': did you mean strength?"
+    """
+    near = get_close_matches(name, list(known), 1)
+    advice = f"did you mean {near[0]}?" if near else f"'velatura settings {method}' lists those it has."
+    return SettingError(f"The method {method} has no setting '{name}': {advice}")
 
 
 def with_resolution(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,4 +116,4 @@ def planned(sweep: Sweep, jobs: Sequence[Job], force: bool, resumed: Request | N
     plan = Plan([job.target for job in left], sweep.inputs(), force, list(made.values()))
     chosen = [replace(job, target=target) for job, target in zip(left, plan.targets, strict=True)]
     said = [f"{len(made)} of {len(jobs)} results are there already and stay."] if made else []
-    return Planned(chosen, plan, len(made), [*said, *plan.notes])
+    return Planned(chosen, plan, len(made), said)

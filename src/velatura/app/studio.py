@@ -13,7 +13,7 @@ from PIL import Image
 from velatura.app.auto_strength import check_has_strength, stylize_at_knee
 from velatura.app.former_names import Choice, current
 from velatura.app.home import home
-from velatura.app.options import AUTO, parse_region_style, with_resolution
+from velatura.app.options import AUTO, no_setting, parse_region_style, with_resolution
 from velatura.app.pictures import PictureLike, as_picture
 from velatura.app.preview import OnStep, Previews
 from velatura.cache import Cache
@@ -120,7 +120,13 @@ class Studio:
                 return self.library.load(str(style))
         picture = as_picture(style)
         key = (method.style_method, picture.digest, method.style_scale or 1, repr(dict(method.fit_settings)))
-        return self.cache.get_or_compute(key, lambda: self._fit([picture], picture.name, method))
+
+        def fitted() -> Style:
+            # A fit may take minutes, which a run that cannot be must not cost.
+            method.resolved(self.backbone).check_run(1, self.context())
+            return self._fit([picture], picture.name, method)
+
+        return self.cache.get_or_compute(key, fitted)
 
     @overload
     def stylize(
@@ -255,5 +261,5 @@ def configured(method: str | Method, settings: Mapping[str, Any]) -> Method:
     known = [field.name for field in fields(cls)]
     unknown = sorted(set(chosen.settings) - set(known))
     if unknown:
-        raise SettingError(f"The method {chosen.method} has no setting '{unknown[0]}': it has {', '.join(known)}.")
+        raise no_setting(chosen.method, unknown[0], known)
     return cls(**chosen.settings)

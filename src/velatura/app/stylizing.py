@@ -111,6 +111,9 @@ class Run:
         return [self.studio.stylize_regions(content, regions, self.seed, method, **settings) for content in contents]
 
     def _save(self, job: Job, result: Stylization, content: Picture, planned: Planned) -> None:
+        if not self.made:
+            for note in planned.plan.notes:  # not before: a run that is refused writes nothing
+                self.say(note)
         target = planned.plan.now_free(job.target)
         manifest = {**result.manifest, REQUEST: self.request.digest(content.digest, job.styles, job.strength)}
         edges = next((result.layers[name] for name in EDGE_LAYERS if name in result.layers), None)

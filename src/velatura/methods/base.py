@@ -17,11 +17,13 @@ from torch import Tensor
 from velatura.errors import ModelError, SettingError
 from velatura.methods.adapters.control import WHOLE, Part
 from velatura.methods.adapters.controlling import controlled
-from velatura.methods.adapters.joining import joined
+from velatura.methods.adapters.joining import check_adapters, joined
 from velatura.methods.adapters.settings import AdapterSettings
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
+from velatura.methods.empty_regions import run_where_shown
+from velatura.methods.finite_results import check_finite_result
 from velatura.methods.memory import check_memory
 from velatura.methods.provenance import computed_on, versions
 from velatura.methods.shared_settings import SharedSettings
@@ -31,15 +33,12 @@ from velatura.models.backbone import Backbone
 from velatura.picture import Picture, image_to_pixels, pixels_to_image, plan_size, save_picture
 from velatura.picture.writing import free_path
 from velatura.regions import Placement, Region
-from velatura.style import Style
+from velatura.style import Style, check_styles
 
 log = logging.getLogger("velatura")
 
 Size = tuple[int, int]
 M = TypeVar("M", bound="Method")
-
-# Settings of methods that drive a result to infinity where they are too large, in the order to try lower values.
-STRONG_SETTINGS = ("guidance_rms", "weights", "guidance_scale", "temperature")
 
 
 @dataclass(frozen=True)
@@ -194,13 +193,22 @@ class Method(AdapterSettings, SharedSettings, ABC):
         names = [setting.name for setting in fields(self)]
         advised = {"recommended": [name for name in names if getattr(self, name) != getattr(resolved, name)]}
         method = resolved.in_asked_colours()
-        method.check_backbone(context.backbone)
+        method.check_run(len(contents), context)
         method._check_regions(regions, context.backbone)
         method.check_shared(method.name, regions)
-        check_paints_tiles(method)
         with joined(method, len(contents), regions, context) as adapters:
             made = method._stylizations(contents, regions, context)
         return [replace(each, manifest={**each.manifest, **advised, **adapters}) for each in made]
+
+    def check_run(self, contents: int, context: RunContext[Backbone]) -> None:
+        """Raise SettingError or ModelError for what no run on so many ``contents`` can be, whatever the style.
+
+        It is asked before a fit that a run needs, and before the run.
+        """
+        self.check_shared(self.name)
+        self.check_backbone(context.backbone)
+        check_paints_tiles(self)
+        check_adapters(self, contents, context)
 
     def _stylizations(
         self, contents: Sequence[Picture], regions: Sequence[Region], context: RunContext[Backbone]
@@ -210,7 +218,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
             check_memory(size, len(indices) * self.bytes_per_pixel, context.backbone)
             working = [WorkingPicture(contents[i], size, self.place(regions, contents[i])) for i in indices]
             cost = Cost(context.backbone)
-            runs = self._runs(working, context)
+            runs = run_where_shown(working, lambda shown: self._runs(shown, context), RunResult)
             shares = {"unet_evaluations": cost.evaluations / len(working), "seconds": cost.seconds / len(working)}
             for index, content, run in zip(indices, working, runs, strict=True):
                 made = self._stylization(content, run, shares, context)
@@ -223,8 +231,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
             raise SettingError("There is no region: give at least one.")
         if not self.regions and (len(regions) != 1 or not regions[0].is_whole):
             raise SettingError(f"The method {self.name} has no regions yet: give it one style for the whole picture.")
-        for region in regions:
-            region.style.check(self.style_method, backbone.fingerprint, backbone.name)
+        check_styles([region.style for region in regions], self.style_method, backbone.fingerprint, backbone.name)
 
     def _batches(self, contents: Sequence[Picture], backbone: Backbone) -> Iterator[tuple[Size, list[int]]]:
         """Indices of contents by working size, at most ``batch`` of them at a time."""
@@ -239,7 +246,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
         self, content: WorkingPicture, run: RunResult, spent: Mapping[str, float], context: RunContext[Backbone]
     ) -> Stylization:
         """The picture at the content's size, over the content where regions leave some of it, and its manifest."""
-        self._check_finite(run.pixels, content.picture.name)
+        check_finite_result(run.pixels, self, content.picture.name)
         placement, cost = content.placement, Cost(context.backbone)
         picture = self._picture(content, run, context)
         spent = cost.added_to(spent)
@@ -252,19 +259,11 @@ class Method(AdapterSettings, SharedSettings, ABC):
         return Stylization(picture, content.picture.alpha, layers, scores, manifest)
 
     def _picture(self, content: WorkingPicture, run: RunResult, context: RunContext[Backbone]) -> Image.Image:
-        """The run's picture at the content's size, in the asked colours."""
+        """The run's picture at the content's size, in the asked colours; the content where no region shows."""
+        if content.placement.is_empty:
+            return content.picture.image
         pixels = with_colours(run.pixels, content.pixels(), content.placement, self.colour_share)
         return picture_of(self, content, pixels, context)
-
-    def _check_finite(self, pixels: Tensor, name: str) -> None:
-        """Raise SettingError, naming what to lower, for a result that is no picture."""
-        if bool(pixels.isfinite().all()):
-            return
-        settings = [setting for setting in STRONG_SETTINGS if getattr(self, setting, 0)]
-        raise SettingError(
-            f"The result for {name} is not finite and was not kept: lower {' or '.join(settings) or 'the strength'}, "
-            "or use --dtype fp32."
-        )
 
     def to_image(self, pixels: Tensor, size: Size) -> Image.Image:
         """Pixels (1, 3, H, W) as a picture of ``size`` (width, height)."""
@@ -276,7 +275,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
             "method": self.name,
             "model": context.backbone.name,
             "model_fingerprint": context.backbone.fingerprint,
-            "settings": asdict(self),
+            "settings": asdict(self) | context.given.as_settings(),
             "seed": context.seed,
             "working_size": list(content.size),
             "content": {"name": content.picture.name, "sha256": content.picture.digest, "file": content.picture.file},

@@ -10,6 +10,7 @@ from PIL import Image
 
 from velatura.methods.base import Method, RunResult, WorkingPicture
 from velatura.methods.context import RunContext
+from velatura.methods.finite_results import check_finite_result
 from velatura.methods.memory import check_memory
 from velatura.methods.region_crops import Crop, crops_of, inserted
 from velatura.methods.region_detail import with_detail
@@ -74,7 +75,7 @@ class RegionalMethod(Method):
         return WorkingPicture(picture, size, placement, crop.part_of(content.picture))
 
     def _cropped_picture(self, piece: WorkingPicture, run: RunResult, context: RunContext[Any]) -> Image.Image:
-        self._check_finite(run.pixels, piece.picture.name)
+        check_finite_result(run.pixels, self, piece.picture.name)
         return self._picture(piece, run, context)
 
     def detail_share(self, placement: Placement) -> float:

@@ -16,7 +16,7 @@ def fingerprint(network: Any) -> str:
     Signs, because they are the same in every number format. Attached LoRA adapters do not count, and weights that
     are offloaded are looked up where they are.
     """
-    return fingerprint_of(_own_weights(network))
+    return fingerprint_of(own_weights(network))
 
 
 def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
@@ -28,7 +28,8 @@ def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _own_weights(network: Any) -> dict[str, Tensor]:
+def own_weights(network: Any) -> dict[str, Tensor]:
+    """A network's weights by name, without those of attached LoRA adapters; offloaded ones from where they are."""
     weights: Mapping[str, Tensor] = network.state_dict()
     if any(value.is_meta for value in weights.values()):
         from accelerate.utils.modeling import get_state_dict_offloaded_model

@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from velatura.errors import ModelError, StyleError
+from velatura.errors import ModelError, StyleError, short_reason
 from velatura.models.lora import DOWN, UP, of_one_rank
 
 KOHYA = "lora_unet_"
@@ -92,7 +92,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return read_state_dict(path)
     except ModelError as error:
-        raise StyleError(f"{error} It was not imported.") from None
+        raise StyleError(str(error)) from None
 
 
 def _alphas(path: Path, raw: Mapping[str, Tensor]) -> Alphas:
@@ -149,7 +149,7 @@ def _of_kohya(raw: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         blocks = SimpleNamespace(layers_per_block=2)
         converted = StableDiffusionLoraLoaderMixin.lora_state_dict(scaled, unet_config=blocks)[0]
     except (ValueError, KeyError, IndexError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = short_reason(error)
         raise StyleError(f"{path} names modules that no Stable Diffusion UNet has ({reason}).") from None
     return dict(converted)
 

@@ -10,7 +10,17 @@ from pathlib import Path
 from velatura.errors import SettingError
 
 FOLDER = Path(__file__).parent
-SHARED = ("__init__", "given", "ip_adapter", "progress", "schedulers", "stylizing")
+SHARED = (
+    "__init__",
+    "families",
+    "given",
+    "ip_adapter",
+    "pictures",
+    "progress",
+    "restoring",
+    "schedulers",
+    "stylizing",
+)
 # One class a file: diffusers takes the only pipeline that a file defines.
 PIPELINES = tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in SHARED))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from diffusers import StableDiffusionPipeline
 
+from velatura.pipelines.families import SD
 from velatura.pipelines.stylizing import Stylizing
 
 
 class DiffStylerPipeline(Stylizing, StableDiffusionPipeline):  # type: ignore[misc]
     """DiffStyler under diffusers' argument names; see ``Stylizing``."""
 
+    family = SD
     method_name = "diffstyler"
     own_adapters = True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from diffusers import StableDiffusionXLPipeline
 
+from velatura.pipelines.families import XL
 from velatura.pipelines.stylizing import Stylizing
 
 
 class DiffStylerXLPipeline(Stylizing, StableDiffusionXLPipeline):  # type: ignore[misc]
     """DiffStyler under diffusers' argument names; see ``Stylizing``."""
 
+    family = XL
     method_name = "diffstyler"
     own_adapters = True

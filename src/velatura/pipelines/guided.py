@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from diffusers import StableDiffusionPipeline
 
+from velatura.pipelines.families import SD
 from velatura.pipelines.stylizing import Stylizing
 
 
 class GuidedPipeline(Stylizing, StableDiffusionPipeline):  # type: ignore[misc]
     """Loss-guided diffusion under diffusers' argument names; see ``Stylizing``."""
 
+    family = SD
     method_name = "guided"

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from velatura.errors import SettingError
-from velatura.style.style import Style
+from velatura.style.style import Style, check_styles
 
 SHARES = "shares"
 Part = TypeVar("Part")
@@ -32,8 +32,7 @@ def mixed_style(styles: Shares[Style]) -> Style:
     if len(chosen) == 1:
         return chosen[0][0]
     base = next((style for style, _ in chosen if style.fingerprint), chosen[0][0])
-    for style, _ in chosen:
-        style.check(base.method, base.fingerprint, base.model)
+    check_styles([style for style, _ in chosen], base.method, base.fingerprint, base.model)
     parts = [(part, share * inner) for style, share in chosen for part, inner in parts_of(style)]
     tensors = {
         f"{_prefix(number)}{name}": tensor

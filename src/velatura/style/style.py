@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,10 @@ class Style:
             # Styles of earlier versions have no checksum.
             tensors, metadata = read_tensors(path, needs_checksum=False)
             if metadata.get("format") != FORMAT:
-                raise StyleError(f"{path} is not a style of this program: make one with 'velatura fit'.")
+                raise StyleError(
+                    f"{path} is not a style of this program: make one with 'velatura fit', or import a LoRA with "
+                    "'velatura styles import FILE --lora PROMPT'."
+                )
             return _style_of(json.loads(metadata["style"], parse_constant=_refused), tensors)
         except FileNotFoundError:
             raise StyleError(f"There is no style file {path}: check the name.") from None
@@ -88,6 +91,18 @@ class Style:
                 f"The style '{self.name}' was fitted on the model {self.model}, not on {model}: "
                 f"use --model {self.model}, or fit it again."
             )
+
+
+def check_styles(styles: Sequence[Style], method: str, fingerprint: str, model: str) -> None:
+    """``Style.check`` of styles that go together. Raises StyleError, which names them, for several methods'."""
+    named: dict[str, str] = {}
+    for style in styles:
+        named.setdefault(style.method, style.name)
+    if len(named) > 1:
+        told = " and ".join(f"'{name}' for {fitted}" for fitted, name in named.items())
+        raise StyleError(f"The styles were fitted for several methods, {told}: fit those of one run for one method.")
+    for style in styles:
+        style.check(method, fingerprint, model)
 
 
 def _style_of(fields: Any, tensors: Mapping[str, Tensor]) -> Style:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from velatura.methods.base import WorkingPicture
 
 
+ONE_PHOTO = "A control picture belongs to one photo: give the photos one by one, or use control=canny."
+
+
 def controls(settings: AdapterSettings, given: GivenAdapters) -> bool:
     """Whether a ControlNet acts in a run."""
     return bool(settings.control_scale) and (bool(settings.controlnet) or given.controlnet is not None)
@@ -39,7 +42,7 @@ def check_control(settings: AdapterSettings, given: GivenAdapters, contents: int
             f"control must be {', '.join(EDGES)} or a picture (the photo's depth or edges), not '{settings.control}'."
         )
     if contents > 1 and not follows_edges:
-        raise SettingError("A control picture belongs to one photo: give the photos one by one, or use control=canny.")
+        raise SettingError(ONE_PHOTO)
 
 
 def loaded_controlnet(settings: AdapterSettings, context: RunContext[Backbone], unet: Any) -> Any:

@@ -18,9 +18,10 @@ from velatura.methods.adapters.settings import CONTROL_DETAILS, IP_ADAPTER_DETAI
 from velatura.methods.context import RunContext
 from velatura.methods.validation import changed
 from velatura.models.adapters.ip_adapter import ONE_AT_A_TIME, PicturePrompt
-from velatura.models.adapters.step_lora import step_lora_on
+from velatura.models.adapters.step_lora import check_step_lora, step_lora_on
+from velatura.models.adapters.weights import check_finite, digest_of
 from velatura.models.backbone import Adaptable, Backbone
-from velatura.models.fingerprint import fingerprint, fingerprint_of
+from velatura.models.fingerprint import own_weights
 from velatura.picture import open_picture
 from velatura.regions import Region
 from velatura.style.pictures import weighted_pictures
@@ -37,8 +38,7 @@ def joined(
     Raises SettingError for settings that do not go together and where there is no picture to read, ModelError for
     adapters that are missing or do not fit, and for a model that takes none.
     """
-    check_together(settings, context.given)
-    check_few_steps(settings)
+    check_adapters(settings, contents, context)
     acting: dict[str, Any] = {}
     with ExitStack() as stack:
         if settings.step_lora:
@@ -46,18 +46,41 @@ def joined(
             lora = loaded_step_lora(file, context)
             joining = stack.enter_context(step_lora_on(backbone.unet, lora, file.name))
             stack.enter_context(backbone.joined_by([joining]))
-            acting["step_lora"] = fingerprint_of(lora)
+            acting["step_lora"] = digest_of(lora)
         if reads_picture(settings, context.given):
             backbone = adaptable(context.backbone)
             prompt = picture_prompt(settings, regions, context, backbone.unet)
             stack.enter_context(backbone.joined_by([prompt]))
             acting["ip_adapter"] = prompt.fingerprint
         if controls(settings, context.given):
-            check_control(settings, context.given, contents)
             network = loaded_controlnet(settings, context, adaptable(context.backbone).unet)
-            acting["controlnet"] = fingerprint(network)
+            acting["controlnet"] = digest_of(own_weights(network))
         acting |= {name: digest for name, digest in context.given.digests().items() if acting}
         yield {"adapters": acting} if acting else {}
+
+
+def check_adapters(settings: AdapterSettings, contents: int, context: RunContext[Backbone]) -> None:
+    """Raise what ``joined`` raises, but for what a style and the working pictures decide: before a fit, and before a
+    run. Adapters that are named are read, and kept in the context's cache.
+    """
+    given = context.given
+    check_together(settings, given)
+    check_few_steps(settings)
+    if settings.step_lora:
+        unet, file = adaptable(context.backbone).unet, Path(settings.step_lora)
+        check_step_lora(unet, loaded_step_lora(file, context), file.name)
+    if reads_picture(settings, given):
+        unet = adaptable(context.backbone).unet
+        if settings.ip_adapter_image:
+            open_picture(settings.ip_adapter_image)
+        if given.ip_adapter is None:
+            adapter = loaded_ip_adapter(settings, context, unet)
+            adapter.scales(unet, settings.ip_adapter_scale, settings.ip_adapter_blocks)
+    if controls(settings, given):
+        check_control(settings, given, contents)
+        network = loaded_controlnet(settings, context, adaptable(context.backbone).unet)
+        if given.controlnet is not None:
+            check_finite(own_weights(network), "The ControlNet that was given")
 
 
 def check_together(settings: AdapterSettings, given: GivenAdapters) -> None:

@@ -14,6 +14,7 @@ from velatura.methods.context import RunContext
 from velatura.models.adapters.ip_adapter import IPAdapter, make_ip_adapter
 from velatura.models.adapters.ip_adapter_files import find_image_encoder, find_ip_adapter, read_ip_adapter
 from velatura.models.adapters.picture_encoder import PictureEncoder
+from velatura.models.adapters.weights import check_finite
 from velatura.models.backbone import Backbone
 from velatura.models.lora_files import read_lora
 
@@ -21,7 +22,11 @@ from velatura.models.lora_files import read_lora
 def loaded_ip_adapter(settings: AdapterSettings, context: RunContext[Backbone], unet: Any) -> IPAdapter:
     """The IP-Adapter that is named, for this UNet."""
     file = find_ip_adapter(settings.ip_adapter)
-    folder = find_image_encoder(file, settings.ip_adapter_encoder)
+    try:
+        folder = find_image_encoder(file, settings.ip_adapter_encoder)
+    except ModelError:
+        read_ip_adapter(file)  # what is no IP-Adapter at all says that instead
+        raise
     encoder_key = file_key("picture encoder", folder / "config.json", context)
 
     def encoder() -> PictureEncoder:
@@ -32,10 +37,18 @@ def loaded_ip_adapter(settings: AdapterSettings, context: RunContext[Backbone], 
 
 
 def loaded_step_lora(file: Path, context: RunContext[Backbone]) -> dict[str, Tensor]:
-    """The adapter in a LoRA's file. Raises ModelError where there is none, StyleError for what is no LoRA."""
+    """The adapter in a LoRA's file. Raises ModelError where there is none and for weights that are not finite,
+    StyleError for what is no LoRA.
+    """
     if not file.is_file():
         raise ModelError(f"There is no LoRA {file}: check the name of step_lora's file.")
-    return context.cache.get_or_compute(file_key("step lora", file, context), lambda: read_lora(file))
+
+    def load() -> dict[str, Tensor]:
+        adapter = read_lora(file)
+        check_finite(adapter, f"The LoRA {file}")
+        return adapter
+
+    return context.cache.get_or_compute(file_key("step lora", file, context), load)
 
 
 def file_key(what: str, file: Path, context: RunContext[Backbone]) -> tuple[Hashable, ...]:

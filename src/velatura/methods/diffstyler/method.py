@@ -20,6 +20,7 @@ from velatura.diffusion.inversion import Predict, Trajectory, invert
 from velatura.diffusion.latents import held, mixed_noise, with_moments
 from velatura.diffusion.samplers import Run, make_sampler
 from velatura.diffusion.source_features import RecordedSource, SourceFeatures, SourceInversion, WalkedSource
+from velatura.errors import SettingError
 from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
@@ -30,7 +31,8 @@ from velatura.methods.diffstyler.style import LoraBackbone, LoraStyle, check_lor
 from velatura.methods.fitting import fit_settings
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.methods.region_tones import unclipped
-from velatura.models.backbone import Backbone, Prediction, denoising_network
+from velatura.methods.validation import changed as changed_settings
+from velatura.models.backbone import Backbone, HasTransformer, Prediction, denoising_network
 from velatura.models.lora import attached, using
 from velatura.models.noise_schedule import Levels, steps_of_strength
 from velatura.picture import Picture, image_to_pixels
@@ -54,8 +56,15 @@ class DiffStyler(DiffStylerSettings):
         return fit_settings(self, FitSettings)
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Raise ModelError for a model without UNet or transformer, or without text encoder."""
+        """Raise ModelError for a model without UNet or transformer, or without text encoder, and SettingError for
+        features of a transformer, which has none.
+        """
         check_lora_backbone(backbone, self.name)
+        if isinstance(backbone, HasTransformer) and changed_settings(self, ["feature_share"]):
+            raise SettingError(
+                f"feature_share acts on a UNet's convolutions, and {backbone.name} is a transformer: leave it out, and "
+                "hold the content with attention_share."
+            )
 
     def fit(
         self,

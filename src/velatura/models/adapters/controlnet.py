@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from velatura.errors import ModelError, first_line
+from velatura.errors import ModelError
+from velatura.models.adapters.weights import OTHER_FAMILY, check_finite
+from velatura.models.loading.failing import load_reason
 from velatura.models.loading.library_logging import quiet_libraries
 from velatura.models.unet_call import UNetCall
 from velatura.span import WHOLE_RUN, Span
 
-CONFIG = "config.json"
+CONFIG, KIND = "config.json", "ControlNetModel"
 # What a ControlNet, a copy of a UNet's encoder, shares with that UNet.
 SHARED = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type")
 
@@ -63,7 +65,10 @@ class Control:
 
 
 def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The ControlNet in a folder that diffusers saved, frozen. Raises ModelError where there is none."""
+    """The ControlNet in a folder that diffusers saved, frozen.
+
+    Raises ModelError where there is none, for another network, and for one that is damaged or incomplete.
+    """
     from diffusers import ControlNetModel
 
     if not (folder / CONFIG).is_file():
@@ -71,22 +76,36 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> A
             f"There is no ControlNet in {folder}: give the folder, with its {CONFIG}, that diffusers saved."
         )
     try:
+        kind = ControlNetModel.load_config(folder, local_files_only=True).get("_class_name", KIND)
+        if kind != KIND:
+            raise ModelError(f"{folder} holds a {kind}, which is no ControlNet: give the folder of a {KIND}.")
         with quiet_libraries():
-            network = ControlNetModel.from_pretrained(folder, local_files_only=True, torch_dtype=dtype)
+            network, found = ControlNetModel.from_pretrained(
+                folder, local_files_only=True, torch_dtype=dtype, output_loading_info=True
+            )
+    except ModelError:
+        raise
     except Exception as error:
-        reason = first_line(error)[:120]
-        raise ModelError(f"The ControlNet in {folder} cannot be loaded: {reason}.") from None
+        raise ModelError(f"The ControlNet in {folder} cannot be loaded: {load_reason(error)}.") from None
+    missing = found["missing_keys"]
+    if missing:
+        raise ModelError(f"The ControlNet in {folder} is incomplete (it lacks {len(missing)} tensors): get it again.")
+    check_finite(network.state_dict(), f"The ControlNet in {folder}")
     return network.to(device).requires_grad_(False).eval()
 
 
 def check_controlnet(network: Any, unet: Any, source: str) -> None:
-    """Raise ModelError unless a ControlNet called ``source`` was made for UNets like this one."""
+    """Raise ModelError unless ``network``, called ``source``, is one ControlNet that was made for UNets like this."""
+    from diffusers import ControlNetModel
+
+    if not isinstance(network, ControlNetModel):
+        raise ModelError(
+            f"controlnet takes one ControlNetModel or the folder of one, and was given a {type(network).__name__}: "
+            "only one acts at a time."
+        )
     ours, theirs = unet.config, network.config
     if any(_plain(getattr(ours, name, None)) != _plain(getattr(theirs, name, None)) for name in SHARED):
-        raise ModelError(
-            f"The ControlNet {source} was made for another family of models: use one for Stable Diffusion 1.x with "
-            "that, and one for SDXL with SDXL."
-        )
+        raise ModelError(f"The ControlNet {source} {OTHER_FAMILY}.")
 
 
 def _plain(value: Any) -> Any:

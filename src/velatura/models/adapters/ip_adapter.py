@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import ModelError, first_line
+from velatura.errors import ModelError, short_reason
 from velatura.models.adapters.blocks import block_scales
 from velatura.models.adapters.ip_adapter_files import Weights
 from velatura.models.adapters.picture_encoder import PictureEncoder
-from velatura.models.fingerprint import fingerprint
+from velatura.models.adapters.weights import check_finite, digest_of
 from velatura.models.loading.library_logging import quiet_libraries
 from velatura.models.unet_call import UNetCall
 
@@ -30,13 +30,14 @@ ONE_AT_A_TIME = "IP-Adapters are taken one at a time: load only one, or unload i
 @dataclass(frozen=True, eq=False)
 class IPAdapter:
     """An IP-Adapter made for one UNet: its attention ``processors`` by name, the ``projection`` of image embeddings to
-    tokens, and the image ``encoder``.
+    tokens, and the image ``encoder``; its ``fingerprint`` is of all weights of both.
     """
 
     source: str
     processors: Mapping[str, Any]
     projection: Any
     encoder: PictureEncoder
+    fingerprint: str = ""
 
     @torch.no_grad()
     def tokens(self, pictures: Sequence[tuple[Image.Image, float]]) -> Tensor:
@@ -60,7 +61,7 @@ class IPAdapter:
 
     def prompt(self, pictures: Sequence[tuple[Image.Image, float]], scales: Mapping[str, float]) -> PicturePrompt:
         """``pictures``, with their shares, as words that each attention hears at its scale."""
-        return PicturePrompt(self.processors, self.tokens(pictures), scales, fingerprint(self.projection))
+        return PicturePrompt(self.processors, self.tokens(pictures), scales, self.fingerprint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +113,18 @@ def make_ip_adapter(weights: Weights, unet: Any, encoder: PictureEncoder) -> IPA
                     [weights.parts()], subfolder="", weight_name="", image_encoder_folder=None
                 )
         except (ValueError, KeyError, RuntimeError) as error:
-            reason = first_line(error)[:120]
-            raise ModelError(f"The IP-Adapter {weights.source} does not fit this model ({reason}).") from None
+            raise ModelError(
+                f"The IP-Adapter {weights.source} does not fit this model ({short_reason(error)})."
+            ) from None
         adapter = ip_adapter_of(unet, weights.source, encoder)
     return adapter
 
 
 def ip_adapter_of(unet: Any, source: str, encoder: PictureEncoder) -> IPAdapter:
-    """The IP-Adapter that diffusers has loaded onto ``unet``. Raises ModelError for several."""
+    """The IP-Adapter that diffusers has loaded onto ``unet``, called ``source`` in sentences.
+
+    Raises ModelError for several, and for weights that are not finite.
+    """
     projection = unet.encoder_hid_proj
     if projection.num_ip_adapters != 1:
         raise ModelError(ONE_AT_A_TIME)
@@ -129,7 +134,10 @@ def ip_adapter_of(unet: Any, source: str, encoder: PictureEncoder) -> IPAdapter:
         for name, processor in unet.attn_processors.items()
         if hasattr(processor, "to_k_ip")
     }
-    return IPAdapter(source, processors, projection, encoder)
+    parts = {"projection": projection, **processors}
+    weights = {f"{part}.{name}": value for part, own in parts.items() for name, value in own.state_dict().items()}
+    check_finite(weights, f"The IP-Adapter {source}")
+    return IPAdapter(source, processors, projection, encoder, digest_of(weights))
 
 
 def is_loaded(unet: Any) -> bool:
@@ -158,9 +166,10 @@ def _as_it_was(unet: Any) -> Iterator[None]:
         yield
     finally:
         unet.encoder_hid_proj = None
-        unet.set_attn_processor(processors)
         del unet.encoder_hid_proj  # a module's place; what it was before may be a plain attribute
         unet.encoder_hid_proj = projection
+        # After the projection, because one with attentions of its own (Plus) has processors among these.
+        unet.set_attn_processor(processors)
         unet.config.encoder_hid_dim_type = kind
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from velatura.errors import ModelError
 from velatura.models.adapters.picture_encoder import PictureEncoder
+from velatura.models.adapters.weights import OTHER_FAMILY
 from velatura.models.loading.single_file import read_weights
 
 SUFFIXES = (".safetensors", ".bin")
@@ -56,18 +58,29 @@ class Weights:
         return {"image_proj": dict(self.image_proj), "ip_adapter": dict(self.ip_adapter)}
 
     def check_fits(self, unet: Any) -> None:
-        """Raise ModelError unless each cross-attention of ``unet`` has keys and values of its width."""
+        """Raise ModelError unless each cross-attention of ``unet`` has keys and values of its width: for what was made
+        for another family, and for a damaged file.
+        """
         widths = [
             (attention.inner_kv_dim, attention.cross_attention_dim)
             for attention in unet.modules()
             if getattr(attention, "is_cross_attention", False)
         ]
-        keys = [value for name, value in self.ip_adapter.items() if name.endswith("to_k_ip.weight")]
-        if sorted(tuple(key.shape) for key in keys) != sorted(widths):
+        wanted: Counter[tuple[int, ...]] = Counter(widths)
+        found = [self._shapes(part) for part in ("to_k_ip", "to_v_ip")]
+        if all(shapes == wanted for shapes in found):
+            return
+        fitting = min((shapes & wanted).total() for shapes in found)
+        if 2 * fitting >= max(len(widths), *(shapes.total() for shapes in found)):
             raise ModelError(
-                f"The IP-Adapter {self.source} was made for another family of models: use one for Stable Diffusion 1.x "
-                "with that, and one for SDXL with SDXL."
+                f"The IP-Adapter {self.source} is damaged (the keys and values of {len(widths) - fitting} of "
+                f"{len(widths)} attentions are missing or of another shape): get it again."
             )
+        raise ModelError(f"The IP-Adapter {self.source} {OTHER_FAMILY}.")
+
+    def _shapes(self, part: str) -> Counter[tuple[int, ...]]:
+        """How many tensors called ``part`` there are of each shape."""
+        return Counter(tuple(value.shape) for name, value in self.ip_adapter.items() if name.endswith(f"{part}.weight"))
 
     def check_encoder(self, encoder: PictureEncoder) -> None:
         """Raise ModelError unless ``encoder`` gives what the projection takes."""

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import ModelError, first_line
+from velatura.errors import ModelError
 from velatura.models.encoders.clip import middle_square, prepared
+from velatura.models.loading.failing import load_reason
 from velatura.models.loading.library_logging import quiet_libraries
 
 
@@ -29,8 +30,7 @@ class PictureEncoder:
             with quiet_libraries():
                 network = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
         except Exception as error:
-            reason = first_line(error)[:120]
-            raise ModelError(f"The image encoder in {folder} cannot be loaded: {reason}.") from None
+            raise ModelError(f"The image encoder in {folder} cannot be loaded: {load_reason(error)}.") from None
         return cls(network.to(device, torch.float32), device)
 
     @torch.no_grad()

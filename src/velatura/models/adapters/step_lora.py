@@ -33,6 +33,13 @@ def step_lora_on(unet: Any, adapter: Mapping[str, Tensor], source: str) -> Itera
 
     Raises ModelError for an adapter that does not fit, and beside other LoRAs.
     """
+    check_step_lora(unet, adapter, source)
+    with attached(unet, {NAME: adapter}):
+        yield StepLora()
+
+
+def check_step_lora(unet: Any, adapter: Mapping[str, Tensor], source: str) -> None:
+    """Raise ModelError for an ``adapter`` called ``source`` that does not fit ``unet``, and beside other LoRAs."""
     if getattr(unet, "peft_config", None):
         raise ModelError(
             "A LoRA is loaded on the model already: unload it, or leave step_lora out and load that beside it."
@@ -44,5 +51,3 @@ def step_lora_on(unet: Any, adapter: Mapping[str, Tensor], source: str) -> Itera
             f"The LoRA {source} was made for another model: use one for Stable Diffusion 1.x with that, and one for "
             "SDXL with SDXL."
         ) from None
-    with attached(unet, {NAME: adapter}):
-        yield StepLora()

@@ -17,7 +17,7 @@ from velatura.models.loading.hub import pretrained
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-BESIDE = "connect once, or put CLIP's files into a folder named 'clip' beside the model"
+BESIDE = "connect once, or put CLIP's files into a folder named 'clip' next to the model's own folder, not in it"
 
 
 def clip_image_encoder(model: str, device: torch.device, default: str = "clip-l") -> ClipImageEncoder:

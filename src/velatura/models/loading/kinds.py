@@ -76,4 +76,13 @@ def backbone_class(pipeline: Any, model: str) -> Callable[..., Backbone]:
             return kind.backbone
     own = [kind for kind in PIPELINES if next(iter(kind.parts)) not in kind.missing(pipeline)]
     missing = " and no ".join((own or PIPELINES)[-1].missing(pipeline))
-    raise ModelError(f"The model {model} has no {missing}: only {FAMILIES} work, with all their parts.")
+    raise ModelError(
+        f"The model {model}, a {type(pipeline).__name__}, has no {missing}: only {FAMILIES} work, with all their parts."
+    )
+
+
+def without_placeholders(pipeline: Any) -> None:
+    """Set the parts of a pipeline to None that diffusers' ``from_pipe`` left as ``(None, None)``: it has none there."""
+    for name, part in pipeline.components.items():
+        if isinstance(part, tuple | list):
+            setattr(pipeline, name, None)

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from velatura.errors import ModelError, first_line
+from velatura.errors import ModelError
 from velatura.models.adapters.ip_adapter import is_loaded
 from velatura.models.backbone import Backbone
 from velatura.models.features.bundled_weights import WEIGHTS_FOLDER
 from velatura.models.loading.catalogue import GONE, KNOWN, KnownModel, short_names
 from velatura.models.loading.devices import choose_device, choose_dtype
+from velatura.models.loading.failing import load_reason
 from velatura.models.loading.hub import pretrained
-from velatura.models.loading.kinds import backbone_class, folder_loader
+from velatura.models.loading.kinds import backbone_class, folder_loader, without_placeholders
 from velatura.models.loading.library_logging import quiet_libraries
 from velatura.models.loading.single_file import load_single_file
 from velatura.models.recommended import read_recommended_settings
@@ -59,6 +60,7 @@ def backbone_of_pipeline(pipeline: Any) -> Backbone:
     an IP-Adapter.
     """
     name = str(getattr(pipeline, "name_or_path", "") or type(pipeline).__name__)
+    without_placeholders(pipeline)
     if getattr(pipeline, "unet", None) is not None and is_loaded(pipeline.unet):
         raise ModelError(
             "An IP-Adapter is loaded on this pipeline: call unload_ip_adapter() and name its file with ip_adapter, or "
@@ -109,8 +111,7 @@ def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     try:
         return _load(str(path), dtype, local_files_only=True, **_absent_parts(path))
     except Exception as error:
-        reason = first_line(error)
-        raise ModelError(f"The model in {path} cannot be loaded: {reason}.") from None
+        raise ModelError(f"The model in {path} cannot be loaded: {load_reason(error)}.") from None
 
 
 def _absent_parts(folder: Path) -> dict[str, None]:

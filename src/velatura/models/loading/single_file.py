@@ -11,6 +11,7 @@ from torch import Tensor
 
 from velatura.errors import ModelError, first_line
 from velatura.models.loading.archive import check_archive
+from velatura.models.loading.failing import MORE_THAN_TENSORS
 
 
 class _Inert:
@@ -23,10 +24,13 @@ class _Inert:
         pass
 
 
-# Keys of transformers in their original single-file layouts, after an optional prefix "model.diffusion_model.".
+# Keys of transformers in their original single-file layouts, after an optional prefix "model.diffusion_model.", and in
+# diffusers' own.
 TRANSFORMER_KEYS: Mapping[str, str] = {
     "joint_blocks.0.x_block.attn.qkv.weight": "Stable Diffusion 3",
     "double_blocks.0.img_attn.qkv.weight": "FLUX",
+    "single_transformer_blocks.0.attn.to_q.weight": "FLUX",
+    "transformer_blocks.0.attn.add_q_proj.weight": "Stable Diffusion 3",
 }
 
 # Classes found in published .ckpt files next to the tensors; none of them is needed.
@@ -66,9 +70,9 @@ def read_weights(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:
-        reason = first_line(error)
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            reason = "it holds more than tensors, which could run code"
+        if path.suffix == ".safetensors":
+            raise ModelError(f"{path} is damaged ({first_line(error)}): get it again.") from None
+        reason = MORE_THAN_TENSORS if "weights_only" in str(error) or "Unsupported" in str(error) else first_line(error)
         raise ModelError(f"{path} cannot be loaded: {reason}. Use a .safetensors version of it.") from None
 
 
