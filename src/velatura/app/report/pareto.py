@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from velatura.app.report.labels import Box, Label, place_labels
 from velatura.evaluation.benchmark.summary import Standing, Summary
 from velatura.evaluation.measures import CONTENT, STYLE
 
@@ -15,7 +16,6 @@ TICKS = 6
 COLOURS = (
     "#c2512b", "#2f6db5", "#3f8f4f", "#8a4fb0", "#b8860b", "#0f8b8d", "#c23b7a", "#6b6862", "#7a9a1f", "#4b4fa8",
 )  # fmt: skip
-STEP = 13  # of labels that lie over each other
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ def pareto_plot(standings: Sequence[Standing]) -> Plot:
     content, style = ([each.measures[name] for each in standings] for name in (CONTENT, STYLE))
     x = Axis.over(_reach(content), LEFT, WIDTH - RIGHT)
     y = Axis.over(_reach(style), HEIGHT - BOTTOM, TOP)
-    paint, taken = colours(standings), list[tuple[float, float]]()
-    points = [_point(each, x, y, paint[each.label], taken) for each in standings]
+    paint = colours(standings)
+    places = [(each.entry, x.at(each.measures[CONTENT].mean), y.at(each.measures[STYLE].mean)) for each in standings]
+    labels = place_labels(places, Box(LEFT, 0, WIDTH, HEIGHT - BOTTOM))
+    points = [_point(each, x, y, paint[each.label], label) for each, label in zip(standings, labels, strict=True)]
     lines = []
     for label, colour in paint.items():
         own = [(each.strength, p) for each, p in zip(standings, points, strict=True) if each.label == label]
@@ -112,23 +114,17 @@ def _joined(points: Sequence[Point]) -> str:
     return " ".join(f"{p.x},{p.y}" for p in points)
 
 
-def _point(each: Standing, x: Axis, y: Axis, colour: str, taken: list[tuple[float, float]]) -> Point:
+def _point(each: Standing, x: Axis, y: Axis, colour: str, label: Label) -> Point:
     content, style = each.measures[CONTENT], each.measures[STYLE]
-    at, up = x.at(content.mean), y.at(style.mean)
-    label_y = up - 7
-    while any(abs(label_y - other) < STEP and abs(at - across) < 120 for across, other in taken):
-        label_y -= STEP
-    taken.append((at, label_y))
-    title = f"{each.entry}: content {content.mean:.3f}, style {style.mean:.3f}, {each.pictures} pictures"
     return Point(
         each.entry,
-        at,
-        up,
-        label_y,
-        at > WIDTH - RIGHT - 110,
+        x.at(content.mean),
+        y.at(style.mean),
+        label.y,
+        label.is_left,
         (x.at(content.low), x.at(content.high)),
         (y.at(style.low), y.at(style.high)),
         colour,
         each.on_front,
-        title,
+        f"{each.entry}: content {content.mean:.3f}, style {style.mean:.3f}, {each.pictures} pictures",
     )

@@ -31,7 +31,7 @@ class Gatys(Outsider):
 
     def stylize(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         """The content's pixels after the optimisation."""
-        pixels = content.clone().requires_grad_()
+        pixels = content.clone(memory_format=torch.contiguous_format).requires_grad_()  # as L-BFGS wants its numbers
         objective = self._objective(content, style)
         optimizer = torch.optim.LBFGS(
             [pixels], max_iter=self.iterations, history_size=20, line_search_fn="strong_wolfe"
