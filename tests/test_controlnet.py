@@ -20,10 +20,12 @@ from tests.test_ip_adapter import CONTENT, QUICK, STYLE, guided, loaded, made_by
 from tests.tiny_adapters import save_controlnet, save_ip_adapter, save_sd15, save_sdxl, weights_of
 from tests.tiny_house import tiny_house
 from velatura.errors import ModelError, SettingError, VelaturaError
+from velatura.methods.adapters import controlling
 from velatura.methods.adapters.control import control_picture
 from velatura.methods.base import Method
 from velatura.methods.context import RunContext
 from velatura.models.adapters.controlnet import Control, RunPlace
+from velatura.models.adapters.weights import digest_of
 from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture, image_to_pixels
 from velatura.regions import Region
@@ -73,6 +75,21 @@ def test_it_is_what_diffusers_computes(sd15: LatentBackbone, folder: str) -> Non
             ours = sd15.predict(latents, 500, states).noise
         plain = sd15.predict(latents, 500, states).noise
     assert torch.equal(ours, theirs) and not torch.allclose(ours, plain, atol=1e-3)
+
+
+def test_a_named_network_is_hashed_once_for_all_runs(
+    sd15: LatentBackbone, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+
+    def count(weights: Any) -> str:
+        hashed.append(len(weights))
+        return digest_of(weights)
+
+    monkeypatch.setattr(controlling, "digest_of", count)
+    context = RunContext(sd15)
+    made = [stylized(guided(controlnet=folder), sd15, context).manifest["adapters"] for _ in range(2)]
+    assert made[0] == made[1] and len(hashed) == 1
 
 
 def test_rows_of_guidance_follow_their_own_content(sd15: LatentBackbone, folder: str) -> None:

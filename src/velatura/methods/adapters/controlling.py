@@ -17,7 +17,9 @@ from velatura.methods.adapters.loading import file_key
 from velatura.methods.adapters.settings import AdapterSettings
 from velatura.methods.context import RunContext
 from velatura.models.adapters.controlnet import CONFIG, Control, RunPlace, check_controlnet, load_controlnet
+from velatura.models.adapters.weights import digest_of
 from velatura.models.backbone import Adaptable, Backbone
+from velatura.models.fingerprint import own_weights
 
 if TYPE_CHECKING:
     from velatura.methods.base import WorkingPicture
@@ -60,6 +62,15 @@ def loaded_controlnet(settings: AdapterSettings, context: RunContext[Backbone], 
         )
     check_controlnet(network, unet, settings.controlnet or "that was given")
     return network
+
+
+def controlnet_digest(settings: AdapterSettings, context: RunContext[Backbone], network: Any) -> str:
+    """A hash of all weights of the ControlNet of a run; of one that is named it is kept as long as that."""
+    config = Path(settings.controlnet) / CONFIG
+    if context.given.controlnet is not None or not config.is_file():
+        return digest_of(own_weights(network))
+    key = file_key("controlnet digest", config, context)
+    return context.cache.get_or_compute(key, lambda: digest_of(own_weights(network)))
 
 
 @contextmanager

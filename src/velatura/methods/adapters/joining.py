@@ -11,7 +11,7 @@ from PIL import Image
 
 from velatura.diffusion.samplers import FEW_STEPS
 from velatura.errors import ModelError, SettingError
-from velatura.methods.adapters.controlling import check_control, controls, loaded_controlnet
+from velatura.methods.adapters.controlling import check_control, controlnet_digest, controls, loaded_controlnet
 from velatura.methods.adapters.given import GivenAdapters
 from velatura.methods.adapters.loading import loaded_ip_adapter, loaded_step_lora
 from velatura.methods.adapters.settings import CONTROL_DETAILS, IP_ADAPTER_DETAILS, AdapterSettings
@@ -54,7 +54,7 @@ def joined(
             acting["ip_adapter"] = prompt.fingerprint
         if controls(settings, context.given):
             network = loaded_controlnet(settings, context, adaptable(context.backbone).unet)
-            acting["controlnet"] = digest_of(own_weights(network))
+            acting["controlnet"] = controlnet_digest(settings, context, network)
         acting |= {name: digest for name, digest in context.given.digests().items() if acting}
         yield {"adapters": acting} if acting else {}
 
