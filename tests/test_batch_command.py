@@ -110,6 +110,16 @@ def test_a_bad_row_is_named(tmp_path: Path, record: dict[str, Any], sentence: st
         row_of(record, tmp_path)
 
 
+def test_one_control_picture_for_all_rows_is_of_one_photo(tmp_path: Path) -> None:
+    given = asked(tmp_path, controlnet="canny-folder", control="depth.png")
+    same = [{"content": "a.png", "style": style} for style in ("x.png", "y.png")]
+    assert len(list(given.rows(same, "plan"))) == 2
+    own = [{**same[0], "control": "a-depth.png"}, {"content": "b.png", "style": "x.png", "control": "b-depth.png"}]
+    assert len(list(given.rows(own, "plan"))) == 2
+    with pytest.raises(SettingError, match=r"Row 2 of plan: A control picture belongs to one photo.*column 'control'"):
+        list(given.rows([same[0], {"content": "b.png", "style": "x.png"}], "plan"))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [

@@ -15,6 +15,7 @@ from velatura.app.studio import TEXT_STYLE, configured
 from velatura.batch.place import absolute
 from velatura.batch.row import Row
 from velatura.errors import SettingError, VelaturaError
+from velatura.methods.adapters.controlling import ONE_PHOTO, names_control_picture
 from velatura.methods.validation import check_seed
 from velatura.registry import method_class
 from velatura.span import Span
@@ -47,11 +48,17 @@ class Asked:
 
     def rows(self, records: Iterable[Mapping[str, Any]], where: str) -> Iterator[Row]:
         """The rows of records. Raises SettingError, naming the row, for one that no method could make."""
+        controlled = ""  # the photo that the control picture of all rows is of
         for number, record in enumerate(records):
             try:
-                yield self._row(number, record)
+                row = self._row(number, record)
+                if names_control_picture(self.settings) and "control" not in record:
+                    controlled = controlled or row.content
+                    if row.content != controlled:
+                        raise SettingError(f"{ONE_PHOTO} A plan can name one in each row, in a column 'control'.")
             except VelaturaError as error:
                 raise SettingError(f"Row {number + 1} of {where}: {error}") from None
+            yield row
 
     def _row(self, number: int, record: Mapping[str, Any]) -> Row:
         missing = [name for name in NEEDED if not record.get(name)]

@@ -13,8 +13,7 @@ from velatura.app.options import AUTO, parse_region_style
 from velatura.app.studio import TEXT_STYLE, configured
 from velatura.app.targets import Inputs, Target, files_among
 from velatura.errors import SettingError
-from velatura.methods.adapters.control import EDGES
-from velatura.methods.adapters.controlling import ONE_PHOTO
+from velatura.methods.adapters.controlling import ONE_PHOTO, names_control_picture
 from velatura.methods.base import Method
 from velatura.picture.writing import picture_format
 from velatura.registry import method_class
@@ -60,8 +59,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if AUTO in self.strengths and self.regions:
             raise SettingError("--strength auto is for one style on the whole photo: give regions a number.")
-        follows_file = self.settings.get("controlnet") and self.settings.get("control", "canny") not in EDGES
-        if follows_file and len(self.contents) > 1:
+        if names_control_picture(self.settings) and len(self.contents) > 1:
             raise SettingError(ONE_PHOTO)
 
     def configured(self, strength: Strength) -> Method:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,11 @@ ONE_PHOTO = "A control picture belongs to one photo: give the photos one by one,
 def controls(settings: AdapterSettings, given: GivenAdapters) -> bool:
     """Whether a ControlNet acts in a run."""
     return bool(settings.control_scale) and (bool(settings.controlnet) or given.controlnet is not None)
+
+
+def names_control_picture(settings: Mapping[str, Any]) -> bool:
+    """Whether settings that are asked for name a picture for a ControlNet to follow, instead of the photo's edges."""
+    return bool(settings.get("controlnet")) and settings.get("control", "canny") not in EDGES
 
 
 def check_control(settings: AdapterSettings, given: GivenAdapters, contents: int) -> None:
