@@ -68,11 +68,13 @@ class RayEngine:
             context.enable_progress_bars = False
             context.max_errored_blocks = -1  # a share that cannot be done does not end the others
             heard: set[int] = set()
+            restarted: set[str] = set()  # told with each share, since what is told may be lost
             for _ in range(ROUNDS):
                 left = [share for share in range(plan.shares) if share not in heard]
                 for record in self._told(ray, job, plan, left) if left else ():
                     heard.add(int(record["id"]))
-                    if record["restarted"]:
+                    if record["restarted"] and record["restarted"] not in restarted:
+                        restarted.add(record["restarted"])
                         self.say("A worker died and was started again; its rows are made again.")
                         yield Died()
                     yield from _outcomes(record["told"])
@@ -129,11 +131,8 @@ class ShareActor:
     """A worker as Ray Data calls it: numbers of shares in, the outcomes of their rows out, as JSON."""
 
     def __init__(self, job: Job, plan: Plan, threads: int) -> None:
-        from ray import get_runtime_context
-
         behave(threads, nice=0)
         self._plan, self._broken = plan, ""
-        self._restarted = bool(get_runtime_context().was_current_actor_reconstructed)
         try:
             self._worker = Worker(job)
         except VelaturaError as error:  # told with a share, since Ray would try to make the actor again and again
@@ -141,8 +140,16 @@ class ShareActor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         told = [self._told(int(index)) for index in batch["id"]]
-        restarted, self._restarted = self._restarted, False  # told once
-        return {"id": batch["id"], "told": told, "restarted": [restarted] + [False] * (len(told) - 1)}
+        return {"id": batch["id"], "told": told, "restarted": [self._restarted()] * len(told)}
+
+    def _restarted(self) -> str:
+        """A name of this process where it is one that was started again, else ""; asked late, since the cluster may not
+        know yet while it starts.
+        """
+        from ray import get_runtime_context
+
+        context = get_runtime_context()
+        return f"{context.get_actor_id()} {os.getpid()}" if context.was_current_actor_reconstructed else ""
 
     def _told(self, index: int) -> str:
         if self._broken:
