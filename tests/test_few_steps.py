@@ -124,7 +124,7 @@ def test_the_lora_acts_at_full_strength(sd15: LatentBackbone, lora: str) -> None
     seen: list[Tensor] = []
     hook = sd15.unet.register_forward_hook(lambda _unet, _inputs, output: seen.append(output.sample))
     method, style = guided_of("lcm", step_lora=lora), guided().fit(STYLE, "style", RunContext(sd15))
-    with torch.no_grad(), joined(method, 1, [Region(style)], RunContext(sd15)):
+    with torch.no_grad(), joined(method, [Region(style)], RunContext(sd15)):
         sd15.predict(latents, 500, states)
         with sd15.alone():
             sd15.predict(latents, 500, states)

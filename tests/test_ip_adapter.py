@@ -124,7 +124,7 @@ def test_it_is_what_diffusers_computes(sd15: LatentBackbone, tmp_path: Path, plu
         ).sample
         style = guided().fit(STYLE, "style", RunContext(sd15))
         method = guided(ip_adapter=str(file), ip_adapter_scale=0.7)
-        with joined(method, 1, [Region(style)], RunContext(sd15)):
+        with joined(method, [Region(style)], RunContext(sd15)):
             ours = sd15.predict(latents, 500, states).noise
         plain = sd15.predict(latents, 500, states).noise
     assert torch.allclose(ours, theirs, atol=2e-5) and not torch.allclose(ours, plain, atol=1e-2)

@@ -6,7 +6,7 @@ from velatura import Studio
 
 from .calling import as_node
 from .progress import NodeProgress
-from .settings import Inputs
+from .settings import CATEGORY, Inputs
 
 
 class LoadModel:
@@ -15,7 +15,7 @@ class LoadModel:
     RETURN_TYPES = ("VELATURA_MODEL",)
     RETURN_NAMES = ("model",)
     FUNCTION = "load"
-    CATEGORY = "Velatura"
+    CATEGORY = CATEGORY
     DESCRIPTION = "house comes with the package; others are diffusers folders, files or hub ids."
 
     @classmethod

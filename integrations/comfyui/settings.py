@@ -10,6 +10,7 @@ from velatura.app.studio import configured
 from velatura.errors import SettingError
 from velatura.methods.base import Method
 
+CATEGORY = "Velatura"  # where ComfyUI's menu shows the nodes
 Inputs = dict[str, dict[str, tuple[Any, ...]]]
 
 SETTINGS = (

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from velatura import Studio
-from velatura.app.home import home
+from velatura.app.home import styles_folder
 from velatura.app.studio import check_mixes, text_style
 from velatura.errors import SettingError, StyleError
 from velatura.picture import Picture
@@ -21,9 +21,8 @@ from velatura.style.masked import only_inside
 from .calling import as_node
 from .conversion import masks_of, pictures_of_image
 from .kept_fits import keep, kept_fit, request_of
-from .settings import SETTINGS, Inputs, method_of
+from .settings import CATEGORY, SETTINGS, Inputs, method_of
 
-CATEGORY = "Velatura"
 Graph = Mapping[str, Mapping[str, Any]]
 
 
@@ -44,7 +43,7 @@ class LoadStyle:
     def IS_CHANGED(cls, name: str | None = None, **_: Any) -> str:  # noqa: N802
         """The SHA-256 of the style's file; empty where there is none, which ``load`` says."""
         try:
-            return hashlib.sha256(StyleLibrary(home() / "styles").path(str(name)).read_bytes()).hexdigest()
+            return hashlib.sha256(StyleLibrary(styles_folder()).path(str(name)).read_bytes()).hexdigest()
         except (OSError, StyleError):
             return ""
 

@@ -22,9 +22,8 @@ from velatura.style import Style
 from .calling import as_node
 from .conversion import check_masks, image_of_pictures, mask_pictures, pictures_of_image
 from .progress import NodeProgress
-from .settings import LOSSES, PRESET, SETTINGS, Inputs, method_of
+from .settings import CATEGORY, LOSSES, PRESET, SETTINGS, Inputs, method_of
 
-CATEGORY = "Velatura"
 AS_FITTED = "as fitted"  # the method that a style was fitted for
 Regions = Sequence[tuple[PlacedRegion, ...]]  # of each region one for all pictures of a batch, or one for each
 

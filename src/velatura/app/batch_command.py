@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -181,14 +180,14 @@ def _styles_at(style: str, asked: Asked) -> list[str]:
 def _asked(options: BatchOptions) -> Asked:
     """What holds for all rows."""
     from velatura.app.batch_rows import Asked
-    from velatura.app.home import home
+    from velatura.app.home import styles_folder
     from velatura.style import StyleLibrary
 
     method, settings = parse_settings(options.method, options.setting, options.loss, options.preset)
     names = ("steps", "strength", "colours", "style_scale")
     named: dict[str, Any] = {name: getattr(options, name) for name in names}
     settings |= parse_size(options.size) | {name: value for name, value in named.items() if value is not None}
-    return Asked(method, settings, StyleLibrary(Path(home() / "styles")), options.seed, options.together)
+    return Asked(method, settings, StyleLibrary(styles_folder()), options.seed, options.together)
 
 
 @contextmanager

@@ -14,3 +14,8 @@ def home() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("velatura", appauthor=False)
+
+
+def styles_folder() -> Path:
+    """The folder of the style library, where no other is named."""
+    return home() / "styles"

@@ -40,7 +40,7 @@ def show(
 
 def _reported(recorded: Recorded, report: Path, inputs: list[Path], force: bool) -> Path:
     """The page on a picture, with the inputs that are found by their hashes."""
-    from velatura.app.home import home
+    from velatura.app.home import styles_folder
     from velatura.app.input_search import InputSearch
     from velatura.app.report.entries import write_report
     from velatura.app.report.gathering import Gathering
@@ -49,7 +49,7 @@ def _reported(recorded: Recorded, report: Path, inputs: list[Path], force: bool)
 
     target = page_file(report, Inputs([recorded.path]), force)
     search = InputSearch([recorded.path.parent, Path()], inputs)
-    gathering = Gathering(StyleLibrary(home() / "styles"), search)
+    gathering = Gathering(StyleLibrary(styles_folder()), search)
     write_report(target, [gathering.entry_of_file(recorded)])
     return target
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from velatura.app.auto_strength import check_has_strength, stylize_at_knee
 from velatura.app.former_names import Choice, current
-from velatura.app.home import home
+from velatura.app.home import styles_folder
 from velatura.app.options import AUTO, no_setting, parse_region_style, with_resolution
 from velatura.app.pictures import PictureLike, as_picture
 from velatura.app.preview import OnStep, Previews
@@ -60,7 +60,7 @@ class Studio:
         progress: Progress | None = None,
     ) -> None:
         self.model, self.device, self.dtype = model, device, dtype
-        self.library = StyleLibrary(Path(library_folder) if library_folder else home() / "styles")
+        self.library = StyleLibrary(Path(library_folder) if library_folder else styles_folder())
         self.progress = progress or Silent()
         self._backbone: Backbone | None = None
         self.cache = Cache(folder=self.library.folder.parent / "cache")

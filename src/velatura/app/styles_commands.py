@@ -17,10 +17,10 @@ Name = Annotated[str, typer.Argument(help="The style's name.", show_default=Fals
 
 
 def _library() -> StyleLibrary:
-    from velatura.app.home import home
+    from velatura.app.home import styles_folder
     from velatura.style import StyleLibrary
 
-    return StyleLibrary(home() / "styles")
+    return StyleLibrary(styles_folder())
 
 
 @app.command("list")

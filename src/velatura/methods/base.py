@@ -196,7 +196,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
         method.check_run(len(contents), context)
         method._check_regions(regions, context.backbone)
         method.check_shared(method.name, regions)
-        with joined(method, len(contents), regions, context) as adapters:
+        with joined(method, regions, context) as adapters:
             made = method._stylizations(contents, regions, context)
         return [replace(each, manifest={**each.manifest, **advised, **adapters}) for each in made]
 

@@ -57,12 +57,12 @@ class Placement:
         """Whether one region covers everything."""
         return len(self.masks) == 1 and bool((self.masks[0] == 1).all())
 
-    @property
+    @cached_property
     def empty(self) -> list[Region]:
         """The regions whose masks show nowhere, in 8 bits."""
         return [region for region, mask in zip(self.regions, self.masks, strict=True) if mask.max() <= REACH]
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
         """Whether all regions together show nowhere, so that the picture is the content."""
         return float(np.sum(self.masks, axis=0).max()) <= REACH

@@ -29,16 +29,13 @@ from velatura.style.pictures import weighted_pictures
 
 @contextmanager
 def joined(
-    settings: AdapterSettings, contents: int, regions: Sequence[Region], context: RunContext[Backbone]
+    settings: AdapterSettings, regions: Sequence[Region], context: RunContext[Backbone]
 ) -> Iterator[Mapping[str, Any]]:
     """While open, the LoRA for few steps and the IP-Adapter that ``settings`` name join the model's UNet in each
-    denoising call of a number of ``contents``; what acts is yielded, as manifests tell it. A ControlNet is loaded, and
-    joins runs by ``controlled``.
+    denoising call; what acts is yielded, as manifests tell it. A ControlNet joins runs by ``controlled``.
 
-    Raises SettingError for settings that do not go together and where there is no picture to read, ModelError for
-    adapters that are missing or do not fit, and for a model that takes none.
+    ``settings`` are those that ``check_adapters`` accepted. Raises SettingError where there is no picture to read.
     """
-    check_adapters(settings, contents, context)
     acting: dict[str, Any] = {}
     with ExitStack() as stack:
         if settings.step_lora:
@@ -60,8 +57,8 @@ def joined(
 
 
 def check_adapters(settings: AdapterSettings, contents: int, context: RunContext[Backbone]) -> None:
-    """Raise what ``joined`` raises, but for what a style and the working pictures decide: before a fit, and before a
-    run. Adapters that are named are read, and kept in the context's cache.
+    """Raise SettingError for settings that do not go together, ModelError for adapters that are missing or do not fit,
+    and for a model that takes none. Adapters that are named are read, and kept in the context's cache.
     """
     given = context.given
     check_together(settings, given)
