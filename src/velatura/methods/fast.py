@@ -16,25 +16,29 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from velatura.diffusion.denoising import denoise
-from velatura.diffusion.even_levels import EvenLevelsSampler
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.inversion import Predict
-from velatura.errors import ModelError, SettingError, StyleError
+from velatura.errors import SettingError, StyleError
 from velatura.methods.adapters.settings import ADAPTERS
 from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
+from velatura.methods.fast_painting import (
+    TRAINED_STEPS,
+    TRAINED_STRENGTH,
+    Painting,
+    painted_latents,
+    painter_of,
+)
 from velatura.methods.fitting import fit_card
-from velatura.methods.latent_regions import regions_of_steps
 from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Share, Side, Steps, changed
-from velatura.models.backbone import Backbone, Prediction
+from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.fast_painter import FastPainter, PaintedStyle
-from velatura.models.noise_schedule import Levels, add_noise, predict_noise
+from velatura.models.house.fast_painter import PaintedStyle
+from velatura.models.noise_schedule import Levels
 from velatura.picture import Picture, image_to_pixels, plan_size
 from velatura.style import Style
 from velatura.style.masked import only_inside
@@ -67,8 +71,8 @@ class Fast(RegionalMethod):
     needs_picture_words: ClassVar[bool] = True
     needs_fast_adapter: ClassVar[bool] = True
 
-    steps: Steps = 4
-    strength: Share = 0.8
+    steps: Steps = TRAINED_STEPS
+    strength: Share = TRAINED_STRENGTH
     palette: Share = 1.0
     sharpness: Share = 0.3
     size: Side = 0
@@ -125,42 +129,13 @@ class Fast(RegionalMethod):
         start = content.pixels().to(context.device)
         start = with_colours(start, start, placement, share * self.palette or None)
         latents = backbone.encode(start)
-        sampler = EvenLevelsSampler(backbone.schedule, self.first_timestep(backbone), self.steps)
-        painted = latents
-        if sampler.timesteps:
-            noised = add_noise(latents, context.noise(latents.shape), sampler.abars[0])
-            predict = self.predictor(content, latents, sampler.timesteps, context)
-            painted = denoise(predict, noised, sampler, progress=context.progress)
+        styles = [painted_style(region.style, backbone) for region in placement.regions]
+        painted = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
         pixels = backbone.decode(painted)
         if share * self.sharpness:
             pixels = pixels + share * self.sharpness * (start - backbone.decode(latents))
         pixels = with_sharp_borders(pixels, start, placement, backbone.factor)
         return with_colours(pixels, pixels, placement, FINAL_SHARE * share * self.palette or None)
-
-    def first_timestep(self, backbone: Backbone) -> int:
-        """The timestep that a run starts from."""
-        return min(round(self.strength * len(backbone.schedule)), len(backbone.schedule) - 1)
-
-    def predictor(
-        self, content: WorkingPicture, latents: Tensor, timesteps: Sequence[int], context: Context
-    ) -> Predict:
-        """Each acting region's prediction in its share of a content's ``latents``; the content itself elsewhere."""
-        backbone, painter = context.backbone, painter_of(context.backbone)
-        regions = regions_of_steps(content.placement, latents, timesteps)
-        styles = [painted_style(region.style, backbone) for region in content.placement.regions]
-
-        def predict(noisy: Tensor, timestep: int) -> Prediction:
-            step, abar = regions[timestep], float(backbone.schedule.alphas_cumprod[timestep])
-            noise = predict_noise(noisy, latents, abar)
-            total = noise.clone()
-            for index in step.acting:
-                v = painter.v(noisy, timestep, latents, styles[index])
-                backbone.evaluations += len(noisy)
-                painted = backbone.schedule.output_to_noise(v, noisy, torch.tensor([timestep]))
-                total = total + step.shares[index] * (painted - noise)
-            return Prediction(total)
-
-        return predict
 
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:
@@ -168,17 +143,6 @@ class Fast(RegionalMethod):
         backbone = context.backbone
         words = [painted_style(region.style, backbone).conditioning for region in content.placement.regions]
         yield [conditional(backbone, word) for word in words]
-
-
-def painter_of(backbone: Backbone) -> FastPainter:
-    """The model's fast painter. Raises ModelError where it has none."""
-    painter = backbone.fast_painter if isinstance(backbone, HouseBackbone) else None
-    if painter is None:
-        raise ModelError(
-            f"The model {backbone.name} has no fast adapter, which --method fast needs: use --model house, or --method "
-            "guided."
-        )
-    return painter
 
 
 def painted_style(style: Style, backbone: HouseBackbone) -> PaintedStyle:

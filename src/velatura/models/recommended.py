@@ -30,6 +30,7 @@ KINDS: Mapping[str, type[float] | type[str]] = {
     "lora_rate": float,
     "inversion": str,
     "prompt": str,
+    "start": str,
     **dict.fromkeys(SHARES, float),
 }
 

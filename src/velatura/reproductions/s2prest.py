@@ -27,6 +27,7 @@ from velatura.models.backbone import Backbone, PictureWords
 from velatura.models.encoders.clip import ClipImageEncoder
 from velatura.models.noise_schedule import NoiseSchedule
 from velatura.picture import image_to_pixels
+from velatura.style import Style
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
@@ -58,7 +59,7 @@ class S2PreSTOriginal(S2PreST):
         if self.noise_file:
             given_draws(Path(self.noise_file))
 
-    def resolved(self, backbone: Backbone) -> Self:
+    def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With the published program's values where nothing was set."""
         return replace(self, inversion="").with_advice({})
 

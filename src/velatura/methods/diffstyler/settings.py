@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from velatura.methods.regional import RegionalMethod
 from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone
 from velatura.models.recommended import for_method
+from velatura.style import Style
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
@@ -86,6 +87,6 @@ class DiffStylerSettings(FitSettings, RegionalMethod):
         """When and how much is injected."""
         return Schedule(self.feature_share, self.attention_share, self.fusion)
 
-    def resolved(self, backbone: Backbone) -> Self:
+    def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With what the model recommends, or else the paper's values, where nothing was set."""
         return with_recommended(self, PUBLISHED, for_method(self.name, backbone.recommended_settings))

@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from velatura.diffusion.cached_inversion import InversionSettings, cached_inversion
 from velatura.diffusion.denoising import DenoisingStep, denoise, unsteered
 from velatura.diffusion.guidance import classifier_free, composed, conditional
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
 from velatura.diffusion.inversion import Predict
-from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler, start_level
+from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
 from velatura.losses.detail import local_detail
 from velatura.methods.base import RunResult, WorkingPicture
 from velatura.methods.context import RunContext
@@ -34,6 +33,7 @@ from velatura.methods.guided.presets import PRESETS
 from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.settings import GuidedSettings
 from velatura.methods.guided.sizing import usual_size
+from velatura.methods.guided.starts import check_start, start_latents, with_start
 from velatura.methods.guided.steering import (
     GRADIENT_SCALES,
     GRADIENTS,
@@ -48,7 +48,8 @@ from velatura.methods.recommendations import with_recommended
 from velatura.methods.region_borders import with_sharp_borders
 from velatura.models.adm.backbone import PixelBackbone
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction, TextConditioned
-from velatura.models.noise_schedule import Levels, add_noise
+from velatura.models.noise_schedule import Levels
+from velatura.models.recommended import for_method
 from velatura.picture import Picture
 from velatura.picture.sizing import MIN_SIDE
 from velatura.regions import Placement, Region
@@ -57,7 +58,7 @@ from velatura.style.mixing import mixed_style
 
 # Of the way to the style's palette that the result goes at the end. All of it would repeat the start's curve, whose
 # steepest parts turn a breath of shade in a white sky into the style's next colour.
-FINAL_SHARE = 0.5
+FINAL_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,11 @@ class Guided(GuidedSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     bytes_per_pixel: ClassVar[int] = 1500  # measured: 1544 at 768 px; gradient=unet takes half as much again
 
-    def resolved(self, backbone: Backbone) -> Guided:
-        """With the model's guidance, and a gradient scale for its kind where it was left to that ("auto")."""
-        method = with_recommended(self, {"guidance_scaling": PLAIN}, backbone.recommended_settings)
+    def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Guided:
+        """With the model's guidance and start, and a gradient scale for its kind where it was left to that ("auto")."""
+        advice = for_method(self.name, backbone.recommended_settings)
+        guided = with_recommended(self, {"guidance_scaling": PLAIN}, advice)
+        method = with_start(guided, styles, backbone, advice)
         if self.gradient_scale != "auto":
             return method
         if backbone.factor == 1:
@@ -92,6 +95,11 @@ class Guided(GuidedSettings):
         super()._check_regions(regions, backbone)
         for region in regions:
             check_style_acts(self, region.style, backbone)
+        check_start(self, [region.style for region in regions], backbone)
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError for a start that the model cannot paint."""
+        check_start(self, [], backbone)
 
     def fit(
         self,
@@ -131,7 +139,7 @@ class Guided(GuidedSettings):
         objectives = self.objectives_of_steps(seen, placement, steps, context)
         predict = self.predictor_of_steps(placement.regions, steps, backbone)
         with torch.no_grad():
-            start = self.start_latents(latents, context)
+            start = start_latents(latents, placement, self, context)
             result, losses = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
             decoded = recoloured(backbone.decode(result) + lost, placement, FINAL_SHARE * share * self.palette)
             decoded = with_sharp_borders(decoded, pixels, placement, backbone.factor)
@@ -143,18 +151,6 @@ class Guided(GuidedSettings):
         pixels, original = (at_resolution(each, self.loss_resolution) for each in (pixels, original))
         detail = local_detail(original, self.flat_push) if self.flat_push < 1 else None
         return EncodedContent(pixels, latents, original, detail)
-
-    def start_latents(self, latents: Tensor, context: RunContext[Backbone]) -> Tensor:
-        """x_t of clean ``latents`` at the level from which the run starts, by inversion or by fresh noise."""
-        if not self.run_steps:
-            return latents
-        if self.start == "noise":
-            run = Run(self.steps, self.run_steps)
-            _, abar = start_level(self.sampler, context.backbone.schedule, run)
-            return add_noise(latents, context.noise(latents.shape), abar)
-        settings = InversionSettings(self.steps, self.run_steps, self.corrections, self.inversion)
-        unconditional = context.unconditional()
-        return cached_inversion(context.backbone, latents, unconditional, settings, context.cache, context.progress)
 
     def denoised(self, start: Tensor, steering: Steering, context: RunContext[Backbone]) -> tuple[Tensor, LossRecord]:
         """x_0 of the run from ``start``, and the losses' values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -18,6 +18,7 @@ from velatura.methods.shared_settings import AS_MADE
 from velatura.methods.validation import UNSET, AdvisedShare, Choices, GuidanceScale, Share, Side, Steps
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.models.recommended import RecommendedSettings, for_method
+from velatura.style import Style
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing itself from Python 3.11 on
@@ -155,7 +156,7 @@ class S2PreSTSettings(FitSettings, Method):
             return {}
         return {name: self.published_shares[name] if share == UNSET else share for name, share in shares.items()}
 
-    def resolved(self, backbone: Backbone) -> Self:
+    def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With what the model recommends, or else the paper's values, where nothing was set."""
         return self.with_advice(backbone.recommended_settings)
 
