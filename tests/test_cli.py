@@ -175,12 +175,10 @@ def test_settings_take_the_type_of_their_default() -> None:
 def test_an_interruption_leaves_nothing_half_written(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, model: str, tmp_path: Path
 ) -> None:
-    from velatura.methods.guided import Guided
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Guided, "start_latents", interrupted)
+    monkeypatch.setattr("velatura.methods.guided.method.start_latents", interrupted)
     out = tmp_path / "results"
     call = ["stylize", pictures / "a.jpg", "--style", tmp_path / "style.png", "--out", out / "a.png", "--model", model]
     assert run(monkeypatch, *call, *FAST) == 130

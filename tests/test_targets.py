@@ -282,16 +282,16 @@ def test_photos_that_share_a_pass_are_saved_though_one_fails(
 
 
 def test_results_are_saved_one_by_one(here: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from velatura.methods.guided import Guided
+    from velatura.methods.guided import method
 
-    original, left = Guided.start_latents, iter([1])
+    original, left = method.start_latents, iter([1])
 
     def once(*given: object) -> object:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return original(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Guided, "start_latents", once)
+    monkeypatch.setattr(method, "start_latents", once)
     call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *FAST]
     assert run(monkeypatch, *call) == 130
     assert [path.name for path in (here / "out").iterdir()] == ["a.png"]
