@@ -83,7 +83,7 @@ def main() -> None:
     tiles = []
     settings: dict[str, object] = {"size": asked.size, "steps": asked.steps}
     if not asked.assisted:
-        settings |= {"palette": 0.0, "prompt": "", "guidance_scale": 1.0}
+        settings |= {"start": "inversion", "palette": 0.0, "prompt": "", "guidance_scale": 1.0}
     samples = opened_samples(contents, asked.size), opened_samples(styles, asked.size)
     for number, (content, sample) in enumerate(zip(contents, samples[0], strict=True)):
         for index, (style, picture) in enumerate(zip(fitted, samples[1], strict=True)):

@@ -23,6 +23,7 @@ from velatura.training.check import grid
 TILE = (240, 240)
 KEPT = {"mse": 0.3, "vgg": 0.5, "range": 1.0}
 ALONE: dict[str, Any] = {
+    "start": "inversion",
     "palette": 0.0,
     "contrast": 0.0,
     "sharpness": 0.0,
