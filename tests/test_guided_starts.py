@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from tests.conftest import smooth_image
-from tests.tiny_house import tiny_house
+from tests.tiny_house import tiny_house, tiny_studio
+from velatura.app.recorded import Recorded
+from velatura.app.report.inversion import SCORE, inversion_score
 from velatura.errors import ModelError, SettingError
 from velatura.methods.context import RunContext
 from velatura.methods.fast_painting import Painting, painted_latents
@@ -130,3 +133,10 @@ def test_a_region_leaves_the_rest() -> None:
     content = np.asarray(CONTENT.image.convert("RGB")).astype(int)
     found = pixels(PAINTED, Region(style(), parse_query("box:0,0,32,64")))
     assert (found[:, 40:] == content[:, 40:]).all() and (found[:, :24] != content[:, :24]).any()
+
+
+def test_an_inversion_is_measured_only_where_the_content_is_inverted(tmp_path: Path) -> None:
+    for start, names in (("fast", set[str]()), ("noise", set[str]()), ("inversion", {SCORE})):
+        made = replace(PAINTED, start=start).stylize([CONTENT], [Region(style())], context())[0]
+        recorded = Recorded.of(made.save(tmp_path / f"{start}.png"))
+        assert set(inversion_score(tiny_studio(tmp_path), recorded, CONTENT)) == names

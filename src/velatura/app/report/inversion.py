@@ -15,16 +15,17 @@ from velatura.models.noise_schedule import steps_of_strength
 from velatura.picture import Picture, image_to_pixels
 
 SCORE = "inversion_psnr"
+NOT_THE_CONTENT = ("noise", "fast")  # what guided may start from instead of an inversion of the content
 
 
 @torch.no_grad()
 def inversion_score(studio: Studio, recorded: Recorded, content: Picture) -> dict[str, float]:
     """The PSNR of a content's decoded latents, inverted and denoised again without any style, against them decoded.
 
-    Nothing where the run has measured it, or began without inverting. It costs a run without guidance.
+    Nothing where the run has measured it, or did not invert the content. It costs a run without guidance.
     """
     settings = recorded.manifest["settings"]
-    inverts = "corrections" in settings and settings.get("start") != "noise"
+    inverts = "corrections" in settings and settings.get("start") not in NOT_THE_CONTENT
     if SCORE in recorded.scores or not inverts or "crops" in recorded.manifest:
         return {}
     context, backbone = studio.context(), studio.backbone
