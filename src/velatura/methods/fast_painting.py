@@ -38,18 +38,22 @@ class Painting:
 
 def has_fast_adapter(backbone: Backbone) -> bool:
     """Whether a model brings a fast adapter. Raises ModelError for one that is damaged or does not fit."""
-    return isinstance(backbone, HouseBackbone) and backbone.fast_painter is not None
+    return _painter(backbone) is not None
 
 
 def painter_of(backbone: Backbone) -> FastPainter:
     """The model's fast painter. Raises ModelError where it has none."""
-    painter = backbone.fast_painter if isinstance(backbone, HouseBackbone) else None
+    painter = _painter(backbone)
     if painter is None:
         raise ModelError(
             f"The model {backbone.name} has no fast adapter, which --method fast and guided's start=fast need: use "
             "--model house, or --method guided without start=fast."
         )
     return painter
+
+
+def _painter(backbone: Backbone) -> FastPainter | None:
+    return backbone.fast_painter if isinstance(backbone, HouseBackbone) else None
 
 
 @torch.no_grad()

@@ -11,11 +11,11 @@ from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import conditional
 from velatura.diffusion.samplers import Run, make_sampler
 from velatura.evaluation import psnr
+from velatura.methods.guided.settings import FAST, NOISE
 from velatura.models.noise_schedule import steps_of_strength
 from velatura.picture import Picture, image_to_pixels
 
 SCORE = "inversion_psnr"
-NOT_THE_CONTENT = ("noise", "fast")  # what guided may start from instead of an inversion of the content
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def inversion_score(studio: Studio, recorded: Recorded, content: Picture) -> dic
     Nothing where the run has measured it, or did not invert the content. It costs a run without guidance.
     """
     settings = recorded.manifest["settings"]
-    inverts = "corrections" in settings and settings.get("start") not in NOT_THE_CONTENT
+    inverts = "corrections" in settings and settings.get("start") not in (NOISE, FAST)
     if SCORE in recorded.scores or not inverts or "crops" in recorded.manifest:
         return {}
     context, backbone = studio.context(), studio.backbone
