@@ -35,14 +35,14 @@ from velatura.registry import method_class
 from velatura.span import Span
 from velatura.style import Style
 from velatura.training.fast.batches import FastBatches
-from velatura.training.fast.contents import without_style
 from velatura.training.fast.losses import Weights, stylisation_loss
 from velatura.training.fast.optimisation import FastOptimisation
 from velatura.training.fast.pictures import Pictures
 from velatura.training.fast.recipe import FastRecipe, Rows
 from velatura.training.fast.style_targets import StyleTargets, style_features
 from velatura.training.fast.training import train_fast
-from velatura.training.training_log import CHECKPOINT
+from velatura.training.made_pictures import without_style
+from velatura.training.training_log import TrainingLog
 
 QUICK = Fast(size=64)
 CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
@@ -324,9 +324,9 @@ def test_a_training_ends_by_itself_and_goes_on(folders: tuple[list[Path], list[P
     path = train_fast(house, folders, out, TINY, resume=False)
     adapter = load_adapter(path, house.fingerprint)
     FastPainter(house.unet, adapter, house.device, house.dtype)
-    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 1
+    assert TrainingLog(out).load()["step"] == 1
     train_fast(house, folders, out, TINY, resume=True)
-    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 2
+    assert TrainingLog(out).load()["step"] == 2
     assert len((out / "log.jsonl").read_text().splitlines()) == 2
     with pytest.raises(ModelError, match="no checkpoint"):
         train_fast(house, folders, tmp_path / "none", TINY, resume=True)

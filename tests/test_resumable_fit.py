@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from velatura.methods.s2prest import S2PreST
 from velatura.picture import Picture
 from velatura.style import Style
 from velatura.style.checkpoint import FitState
+from velatura.training.parted_file import read_parts, write_parts
 from velatura.training.training_log import TrainingLog
 
 T = TypeVar("T")
@@ -174,8 +174,24 @@ def test_a_trainings_checkpoint_survives_a_full_disk_and_its_damage_is_said(
     with full_disk(after=100):
         log.save({"step": 2, "weights": torch.zeros(1000)})
     assert log.load() == {"step": 1} and "the work goes on without it" in caplog.text
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-    for damage in (b"", b"\x80\x02", json.dumps({}).encode(), (tmp_path / "checkpoint.pt").read_bytes()[:-200]):
-        (tmp_path / "checkpoint.pt").write_bytes(damage)
+    index, [part] = tmp_path / "checkpoint.json", list(tmp_path.glob("*.part"))
+    assert sorted(tmp_path.iterdir()) == sorted([index, part])
+    whole = {index: index.read_bytes(), part: part.read_bytes()}
+    damages = [(index, damage) for damage in (b"", b"\x80\x02", b"{}", b"[]", b'{"sha256": "../x", "parts": 1}')]
+    for path, damage in [*damages, (part, b""), (part, whole[part][:-200])]:
+        path.write_bytes(damage)
         with pytest.raises(ModelError, match="is damaged"):
             log.load()
+        path.write_bytes(whole[path])
+    part.unlink()
+    with pytest.raises(ModelError, match="is damaged"):
+        log.load()
+
+
+def test_a_large_checkpoint_comes_in_small_files_and_only_the_last_is_kept(tmp_path: Path) -> None:
+    index = tmp_path / "state.json"
+    for content in (b"first" * 5, b"second" * 9, b"second" * 9, b""):
+        write_parts(index, content, part_bytes=8)
+        parts = list(tmp_path.glob("*.part"))
+        assert read_parts(index) == content
+        assert len(parts) == -(-len(content) // 8) and all(part.stat().st_size <= 8 for part in parts)

@@ -14,9 +14,10 @@ import torch
 
 from velatura.errors import ModelError
 from velatura.progress import Progress
-from velatura.whole_file import warn_not_kept, whole_file
+from velatura.training.parted_file import PartsError, read_parts, write_parts
+from velatura.whole_file import warn_not_kept
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TrainingRun:
 
 
 class TrainingLog:
-    """A run's folder: ``log.jsonl`` (one object a line) and ``checkpoint.pt`` (replaced atomically)."""
+    """A run's folder: ``log.jsonl``, one object a line, and ``checkpoint.json`` with its parts, replaced atomically."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,11 +48,10 @@ class TrainingLog:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; an interruption or a full disk, which is warned of, leaves the previous one whole."""
-        content = BytesIO()  # a full disk is an OSError of ours, and not a RuntimeError of torch's
+        content = BytesIO()
         torch.save(state, content)
         try:
-            with whole_file(self.folder / CHECKPOINT) as unfinished:
-                unfinished.write_bytes(content.getbuffer())
+            write_parts(self.folder / CHECKPOINT, content.getvalue())
         except OSError as error:
             warn_not_kept("checkpoint of the training", self.folder, error.strerror or str(error))
 
@@ -61,8 +61,9 @@ class TrainingLog:
         if not path.is_file():
             raise ModelError(f"There is no checkpoint in {self.folder} to resume from: start without --resume.")
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            content = BytesIO(read_parts(path))
+            state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError, PartsError) as error:
             reason = str(error).split("\n")[0]
             raise ModelError(f"The checkpoint {path} is damaged ({reason}): start without --resume.") from None
         return state

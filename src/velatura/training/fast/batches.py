@@ -11,10 +11,10 @@ from torch import Tensor
 
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.picture.palette import transport_palette
-from velatura.training.fast.contents import painted_by_magenta, without_style
 from velatura.training.fast.pictures import Pictures
 from velatura.training.fast.recipe import FastRecipe, Rows
 from velatura.training.fast.style_targets import StyleFeatures, StyleTarget, StyleTargets
+from velatura.training.made_pictures import painted_by_magenta, without_style
 
 
 @dataclass(frozen=True, eq=False)

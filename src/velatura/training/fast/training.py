@@ -28,8 +28,8 @@ def train_fast(
 ) -> Path:
     """Train an adapter of ``backbone`` on (photos, paintings) for the recipe's minutes, at least for one step.
 
-    ``out`` gets ``log.jsonl``, ``checkpoint.pt`` and the running average as ``fast_adapter.safetensors``, whose path is
-    returned. Raises ModelError where there is nothing to resume from.
+    ``out`` gets ``log.jsonl``, ``checkpoint.json`` with its parts, and the running average as
+    ``fast_adapter.safetensors``, whose path is returned. Raises ModelError where there is nothing to resume from.
     """
     torch.manual_seed(recipe.seed)
     optimisation, log = FastOptimisation(backbone, recipe), TrainingLog(out)
