@@ -53,22 +53,30 @@ def train_house(options: TrainOptions) -> None:
     typer.echo(options.out / "denoiser" / "house")
 
 
+@dataclass(frozen=True)
+class PackOptions:
+    """Options of ``velatura train-house pack``."""
+
+    photos: Folders = None
+    paintings: Folders = None
+    heldout: Folders = None
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("runs/house/shards")
+    painted_share: Annotated[float, typer.Option(help="Share of the photos that is also painted over.")] = 0.6
+    quality: Annotated[int, typer.Option(help="WebP quality of the pictures.", min=1, max=100)] = 82
+    seed: Annotated[int, typer.Option(help="Seed of the choices.")] = 0
+
+
 @app.command("pack")
-def pack_command(
-    photos: Folders = None,
-    paintings: Folders = None,
-    heldout: Folders = None,
-    out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("runs/house/shards"),
-    painted_share: Annotated[float, typer.Option(help="Share of the photos that is also painted over.")] = 0.6,
-    seed: Annotated[int, typer.Option(help="Seed of the choices.")] = 0,
-) -> None:
+@with_options(PackOptions)
+def pack_command(options: PackOptions) -> None:
     """Pack pictures, captions and embeddings into shards, the only input of training."""
     from velatura.training.pack import Sources, pack
 
-    if not photos or not paintings:
+    if not options.photos or not options.paintings:
         raise SettingError("Packing needs --photos and --paintings, a folder each.")
-    pictures = Sources(photos, paintings, heldout or [])
-    for path in pack(pictures, out, painted_share, seed, TerminalProgress()):
+    pictures = Sources(options.photos, options.paintings, options.heldout or [])
+    packed = pack(pictures, options.out, options.painted_share, options.seed, TerminalProgress(), options.quality)
+    for path in packed:
         typer.echo(path)
 
 
@@ -107,6 +115,41 @@ def fast_command(options: FastOptions) -> None:
     say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
     recipe = FastRecipe(minutes=options.minutes, seed=options.seed)
     typer.echo(train_fast(backbone, pictures, options.out, recipe, options.resume))
+
+
+@dataclass(frozen=True)
+class FurtherOptions:
+    """Options of ``velatura train-house further``."""
+
+    shards: Annotated[Path, typer.Option(help="Folder with training and held-out shards.")] = Path("runs/house/shards")
+    out: Annotated[Path, typer.Option(help="The run's folder: latents, log, checkpoint, the model.")] = Path(
+        "runs/further"
+    )
+    model: Annotated[str, typer.Option(help="The house model to start from.")] = "house"
+    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 60.0
+    batch: Annotated[int, typer.Option(help="Crops of 128 px at a time; a quarter as many of 256 px.", min=1)] = 48
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the training pass (for a GPU).")] = False
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
+
+
+@app.command("further")
+@with_options(FurtherOptions)
+def further_command(options: FurtherOptions) -> None:
+    """Train a house model on for a time; its autoencoder stays as it is. The model is OUT/house."""
+    from velatura.models.house.backbone import HouseBackbone
+    from velatura.models.loading.load import load_backbone
+    from velatura.training.further.recipe import FurtherRecipe
+    from velatura.training.further.training import train_further
+    from velatura.training.training_log import TrainingRun
+
+    backbone = load_backbone(options.model, "cpu", "fp32")
+    if not isinstance(backbone, HouseBackbone):
+        raise ModelError(f"The model {options.model} is not of house's kind: give house, or a model trained like it.")
+    say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
+    recipe = FurtherRecipe(minutes=options.minutes, batch=options.batch, compiled=options.compile, seed=options.seed)
+    run = TrainingRun(options.shards, options.out, options.resume, TerminalProgress())
+    typer.echo(train_further(backbone, run, recipe))
 
 
 @app.command("check")

@@ -21,7 +21,7 @@ LARGE = 256
 KIND_SHARES: Mapping[Kind, float] = {"photo": 0.40, "painting": 0.35, "painted": 0.25}
 
 
-def _decoded(example: Example) -> Tensor:
+def decoded(example: Example) -> Tensor:
     """The picture as bytes (3, H, W), enlarged where a side is below 256."""
     image = Image.fromarray(example.pixels())
     scale = LARGE / min(image.size)
@@ -47,7 +47,7 @@ class Batches:
 
     def __init__(self, examples: Sequence[Example], seed: int, shares: Mapping[Kind, float] = KIND_SHARES) -> None:
         self.chance = random.Random(seed)
-        self.pictures = [_decoded(example) for example in examples]
+        self.pictures = [decoded(example) for example in examples]
         self.descriptions: list[Description] = [example.description for example in examples]
         self.embeddings = torch.stack([example.embedding for example in examples])
         self.beneath = [number if one.beneath is None else one.beneath for number, one in enumerate(examples)]
@@ -104,7 +104,7 @@ def batch_stream(batches: Batches, count: int, side: int, seed: int, device: tor
 def centre_crops(examples: Sequence[Example], side: int = LARGE) -> Tensor:
     """The centre squares (B, 3, side, side) in [-1, 1] of ``examples``, for checking."""
     squares = []
-    for picture in map(_decoded, examples):
+    for picture in map(decoded, examples):
         top, left = (picture.shape[1] - side) // 2, (picture.shape[2] - side) // 2
         squares.append(picture[:, top : top + side, left : left + side])
     return torch.stack(squares) / 127.5 - 1

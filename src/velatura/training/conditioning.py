@@ -41,6 +41,12 @@ class ConditioningSampler:
         at = ids == self.tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
         return Conditions(ids, at, self._thinned(embeddings), self._recoloured(at))
 
+    def fixed(self, text: str, embeddings: Tensor) -> Conditions:
+        """One ``text`` for all pictures, their standardised embeddings (B, 1380) whole; nothing is recoloured."""
+        ids = self._tokens([text] * len(embeddings)).to(embeddings.device)
+        at = ids == self.tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
+        return Conditions(ids, at, embeddings, torch.zeros(len(ids), dtype=torch.bool, device=ids.device))
+
     def _caption(self, description: Description) -> str:
         if self.chance.random() < self.recipe.empty_share:
             return ""

@@ -24,6 +24,7 @@ from velatura.training.shards import Example, write_shards
 SHORT_SIDE = 272
 LONG_SIDE = 400
 SUFFIXES = {".webp", ".jpg", ".jpeg", ".png"}
+QUALITY = 82  # of WebP
 SURE = 0.5  # probability from which the classifier names a photo whose file name does not
 
 
@@ -60,9 +61,9 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def _webp(image: Image.Image) -> bytes:
+def _webp(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=82)
+    image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
 
 
@@ -84,7 +85,9 @@ def shuffled(examples: Sequence[Example], chance: random.Random) -> list[Example
 
 
 @torch.no_grad()
-def pack(pictures: Sources, out: Path, painted_share: float, seed: int, progress: Progress) -> list[Path]:
+def pack(
+    pictures: Sources, out: Path, painted_share: float, seed: int, progress: Progress, quality: int = QUALITY
+) -> list[Path]:
     """Write train and held-out shards of photos, paintings and painted-over photos; returns the paths.
 
     ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random painting, whose
@@ -100,7 +103,7 @@ def pack(pictures: Sources, out: Path, painted_share: float, seed: int, progress
     for path, description in progress.track(sources, "pictures"):
         image = _reduced(path)
         numbers = picture_numbers(_pixels(image), network)[0]
-        examples.append(Example(_webp(image), _named(description, numbers, classifier, names), numbers))
+        examples.append(Example(_webp(image, quality), _named(description, numbers, classifier, names), numbers))
     painting_examples = [example for example in examples if example.description.kind == "painting"]
     photos_at = [number for number, example in enumerate(examples) if example.description.kind == "photo"]
     chosen = chance.sample(photos_at, round(painted_share * len(photos_at)))
@@ -108,11 +111,11 @@ def pack(pictures: Sources, out: Path, painted_share: float, seed: int, progress
         photo, style = examples[number], chance.choice(painting_examples).embedding
         painted = paint_over(_pixels(Image.fromarray(photo.pixels())), style[None, :STYLE_NUMBERS])
         image = Image.fromarray(((painted[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
-        examples.append(Example(_webp(image), replace(photo.description, kind="painted"), style, number))
+        examples.append(Example(_webp(image, quality), replace(photo.description, kind="painted"), style, number))
     written = write_shards(shuffled(examples, chance), out, "train")
     if pictures.heldout:
         kept = [
-            Example(_webp(image), Description("photo"), picture_numbers(_pixels(image), network)[0])
+            Example(_webp(image, quality), Description("photo"), picture_numbers(_pixels(image), network)[0])
             for image in map(_reduced, pictures_in(pictures.heldout))
         ]
         written += write_shards(kept, out, "heldout")

@@ -1,0 +1,106 @@
+"""Training a house model's UNet, text encoder and words on, for a time, beside its frozen autoencoder."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from velatura.errors import ModelError, PictureError
+from velatura.models.house.backbone import HouseBackbone
+from velatura.training.denoiser import Denoiser, save_house
+from velatura.training.denoiser_optimisation import DenoiserOptimisation
+from velatura.training.further.held_out import HeldOut
+from velatura.training.further.kept_latents import kept_latents
+from velatura.training.further.recipe import FurtherRecipe
+from velatura.training.further.rows import FurtherRows
+from velatura.training.shards import Example, read_shards
+from velatura.training.training_log import TrainingLog, TrainingRun, process_seed
+
+LATENTS = "latents.safetensors"
+MINUTE = 60.0  # seconds
+
+
+def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherRecipe) -> Path:
+    """Train a copy of a model's parts for the recipe's minutes, at least for one step; returns the new model's folder.
+
+    The run's folder gets ``latents.safetensors``, ``log.jsonl``, a checkpoint in parts of at most 16 MiB, and as
+    ``house`` the running average that was best on the held-out pictures. Raises PictureError where the shards lack
+    pictures, ModelError where there is nothing to resume from, or nothing was gained.
+    """
+    examples = _examples(run.shards)
+    pipeline, log = copy.deepcopy(backbone.pipeline), TrainingLog(run.out)
+    model = Denoiser(pipeline.unet, pipeline.text_encoder, pipeline.image_encoder).requires_grad_(True)
+    training = DenoiserOptimisation(model, pipeline.vae, recipe.denoiser, Accelerator(mixed_precision="bf16"))
+    state = log.load() if run.resume else None
+    step, best = (training.restore(state), float(state["best"])) if state else (0, inf)
+    seed = process_seed(recipe.seed, training.accelerator.process_index, step)
+    torch.manual_seed(seed)
+    source = _source(backbone, examples)
+    kept = kept_latents(run.out / LATENTS, examples, training.encoded, source, recipe.seed, run.progress)
+    rows = FurtherRows(examples, kept, model.image_encoder, pipeline.tokenizer, recipe, random.Random(seed))
+    held_out = HeldOut(training, read_shards(run.shards, "heldout"), rows.sampler, best)
+    folder = run.out / "house"
+    training.prepare(recipe.compiled)
+    clock = _Clock(recipe)
+    while clock.progress < 1 and held_out.without_gain <= recipe.patience:
+        drawn = rows.draw(clock.progress, len(training.abars), training.accelerator.device)
+        training.step(drawn, recipe.learning_rate_at(step, clock.progress))
+        step += 1
+        clock.tick()
+        ends = clock.progress == 1
+        if step % recipe.log_steps == 0 or ends:
+            log.write(step=step, progress=round(clock.progress, 4), loss_by_band=training.losses.take())
+        if clock.due("check", recipe.check_minutes) or ends:
+            log.write(step=step, held_out=held_out.measure())
+            if not held_out.without_gain:
+                save_house(folder, model, training.average, pipeline.tokenizer, pipeline.vae)
+        if clock.due("save", recipe.save_minutes) or ends:
+            log.save({**training.state(), "step": step, "best": held_out.best})
+    if not folder.is_dir():
+        raise ModelError(f"The training has not gained on the held-out pictures: see {run.out / 'log.jsonl'}.")
+    return folder
+
+
+class _Clock:
+    """The share (0..1) of a recipe's minutes that is over, and what is due again after some of them."""
+
+    def __init__(self, recipe: FurtherRecipe) -> None:
+        self.minutes, self.progress = recipe.minutes, 0.0
+        self.started = time.monotonic()
+        self.last: dict[str, float] = {}
+
+    def tick(self) -> None:
+        """Look at the time."""
+        spent = (time.monotonic() - self.started) / MINUTE
+        self.progress = min(1.0, spent / self.minutes) if self.minutes else 1.0
+
+    def due(self, what: str, every: float) -> bool:
+        """Whether ``every`` minutes have passed since ``what`` was due last."""
+        now = time.monotonic()
+        if now - self.last.get(what, self.started) < MINUTE * every:
+            return False
+        self.last[what] = now
+        return True
+
+
+def _examples(shards: Path) -> list[Example]:
+    examples = read_shards(shards, "train")
+    if not examples:
+        raise PictureError(f"There are no training pictures in {shards}: pack them with 'velatura train-house pack'.")
+    return examples
+
+
+def _source(backbone: HouseBackbone, examples: Sequence[Example]) -> str:
+    """A checksum of the model, of whose autoencoder the latents are, and of the pictures."""
+    digest = hashlib.sha256(backbone.fingerprint.encode())
+    for one in examples:
+        digest.update(one.picture)
+    return digest.hexdigest()
