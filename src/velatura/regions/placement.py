@@ -152,12 +152,14 @@ def layered_over_time(masks: Sequence[Mask], moments: Collection[tuple[int, ...]
     the fullest of the ``moments`` covers.
     """
     covers: list[Mask] = []
-    least = np.ones_like(masks[0])
+    # In double precision 1 - (1 - mask) is the mask, bit by bit: a region in two spans covers what it does in one.
+    least = np.ones(masks[0].shape)
     uncovered = dict.fromkeys(moments, least)
     for index in reversed(range(len(masks))):
-        uncovered = {moment: left * (1 - masks[index] * (index in moment)) for moment, left in uncovered.items()}
+        mask = masks[index].astype(np.float64)
+        uncovered = {moment: left * (1 - mask * (index in moment)) for moment, left in uncovered.items()}
         now = np.minimum.reduce(list(uncovered.values()))
-        covers.append(least - now)
+        covers.append((least - now).astype(np.float32))
         least = now
     return covers[::-1]
 
