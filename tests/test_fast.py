@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.command_line import run as run_command
-from tests.conftest import smooth_image, smooth_pixels
+from tests.conftest import smooth_image
 from tests.tiny_house import random_adapter, tiny_house
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.even_levels import EvenLevelsSampler, even_timesteps
@@ -25,7 +23,6 @@ from velatura.models.backbone import Prediction
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_adapter import DELTA, STYLE_MAP, UP, adapted, fast_unet, fresh_adapter, v_beside
 from velatura.models.house.fast_painter import ADAPTER_FILE, FastPainter, load_adapter, save_adapter
-from velatura.models.loading import load
 from velatura.models.loading.catalogue import HOUSE_FOLDER
 from velatura.models.loading.load import load_backbone
 from velatura.models.noise_schedule import predict_noise, split_v
@@ -34,20 +31,10 @@ from velatura.regions import Region, parse_query
 from velatura.registry import method_class
 from velatura.span import Span
 from velatura.style import Style
-from velatura.training.fast.batches import FastBatches
-from velatura.training.fast.losses import Weights, stylisation_loss
-from velatura.training.fast.optimisation import FastOptimisation
-from velatura.training.fast.pictures import Pictures
-from velatura.training.fast.recipe import FastRecipe, Rows
-from velatura.training.fast.style_targets import StyleTargets, style_features
-from velatura.training.fast.training import train_fast
-from velatura.training.made_pictures import without_style
-from velatura.training.training_log import TrainingLog
 
 QUICK = Fast(size=64)
 CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
 OTHER = Picture.of(smooth_image(96, 64, 1), "style")
-TINY = FastRecipe(minutes=0, guided=1, followed=1, paired=1, side=32, rank=2, log_steps=1, warmup_steps=1)
 
 
 def style(picture: Picture = OTHER) -> Style:
@@ -246,19 +233,6 @@ def test_a_models_folder_brings_its_adapter(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(fresh.fast_painter, FastPainter)
 
 
-# Training
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[list[Path], list[Path]]:
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for kind, paths in zip(("photo", "painting"), found, strict=True):
-        for number in range(2):
-            paths.append(tmp_path / f"{kind}{number}.png")
-            smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
-    return found
-
-
 def test_v_splits_into_x0_and_noise() -> None:
     torch.manual_seed(0)
     x0, noise = torch.randn(2, 2, 8, 4, 4)
@@ -266,93 +240,3 @@ def test_v_splits_into_x0_and_noise() -> None:
     root, rest = abars.sqrt()[:, None, None, None], (1 - abars).sqrt()[:, None, None, None]
     found = split_v(root * x0 + rest * noise, root * noise - rest * x0, abars)
     assert torch.allclose(found[0], x0, atol=1e-5) and torch.allclose(found[1], noise, atol=1e-5)
-
-
-def test_losses_are_least_for_the_style_and_for_the_content() -> None:
-    house = tiny_house()
-    trunk = FastOptimisation(house, TINY).trunk
-    painting, photo = smooth_pixels(264, 264, 1), smooth_pixels(264, 264, 2)
-    target = style_features(painting, trunk)
-    _, own = stylisation_loss(painting, painting, [target], trunk, Weights())
-    _, other = stylisation_loss(photo, painting, [target], trunk, Weights())
-    assert all(own[name] < other[name] for name in ("gram", "texture", "structure", "tones"))
-    assert own["structure"] == own["tones"] == 0
-
-
-def test_plain_contents_have_the_paintings_size(folders: tuple[list[Path], list[Path]]) -> None:
-    painting, photo = smooth_pixels(64, 64, 1), smooth_pixels(96, 96, 2)
-    made = [without_style(painting, photo, random.Random(seed)) for seed in range(6)]
-    assert all(each.shape == painting.shape and each.abs().max() <= 1 for each in made)
-    assert all(not torch.equal(each, painting) for each in made)
-
-
-def test_a_batch_has_what_each_kind_of_row_is_measured_by(folders: tuple[list[Path], list[Path]]) -> None:
-    house, chance = tiny_house(), random.Random(0)
-    targets = StyleTargets(house, FastOptimisation(house, TINY).trunk)
-    batches = FastBatches(*(Pictures(paths, chance) for paths in folders), targets, TINY, chance)
-    batch = batches.draw(Rows(guided=2, followed=3, paired=1, side=64))
-    assert batch.contents.shape == (6, 3, 64, 64) and batch.targets.shape == (4, 3, 64, 64)
-    assert len(batch.styles) == 6 and len(batch.features) == 2
-    assert batch.contents.abs().max() <= 1 and batch.targets.abs().max() <= 1
-    assert batches.draw(Rows(guided=0, followed=0, paired=1, side=64)).contents.shape == (1, 3, 64, 64)
-
-
-def test_the_rate_rises_by_steps_and_falls_by_time() -> None:
-    recipe = FastRecipe()
-    rates = [recipe.learning_rate_at(1000, progress) for progress in (0.0, 0.6, 0.8, 1.0)]
-    assert rates[0] == rates[1] == recipe.learning_rate > rates[2] > rates[3] > 0
-    assert recipe.learning_rate_at(0, 0.0) == recipe.learning_rate / recipe.warmup_steps
-
-
-def test_a_step_moves_the_adapter_and_only_that(folders: tuple[list[Path], list[Path]]) -> None:
-    torch.manual_seed(0)
-    house, chance = tiny_house(), random.Random(0)
-    optimisation = FastOptimisation(house, TINY)
-    targets = StyleTargets(house, optimisation.trunk)
-    batches = FastBatches(*(Pictures(paths, chance) for paths in folders), targets, TINY, chance)
-    before = {name: value.detach().clone() for name, value in optimisation.adapter.items()}
-    weights = {name: value.clone() for name, value in house.unet.state_dict().items()}
-    for _ in range(2):
-        optimisation.step(batches.draw(TINY.rows), 1e-3)
-    assert any(not torch.equal(value, before[name]) for name, value in optimisation.adapter.items())
-    assert all(value.isfinite().all() for value in optimisation.adapter.values())
-    assert all(torch.equal(value, weights[name]) for name, value in house.unet.state_dict().items())
-
-
-def test_a_training_ends_by_itself_and_goes_on(folders: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
-    house, out = tiny_house(), tmp_path / "run"
-    path = train_fast(house, folders, out, TINY, resume=False)
-    adapter = load_adapter(path, house.fingerprint)
-    FastPainter(house.unet, adapter, house.device, house.dtype)
-    assert TrainingLog(out).load()["step"] == 1
-    train_fast(house, folders, out, TINY, resume=True)
-    assert TrainingLog(out).load()["step"] == 2
-    assert len((out / "log.jsonl").read_text().splitlines()) == 2
-    with pytest.raises(ModelError, match="no checkpoint"):
-        train_fast(house, folders, tmp_path / "none", TINY, resume=True)
-
-
-def test_the_command_trains_and_refuses_in_a_sentence(
-    folders: tuple[list[Path], list[Path]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(load, "load_backbone", lambda *_: tiny_house())
-    monkeypatch.setattr(
-        "velatura.training.fast.recipe.FastRecipe", lambda minutes, seed: dataclasses.replace(TINY, seed=seed)
-    )
-    asked = [
-        "train-house",
-        "fast",
-        "--photos",
-        str(tmp_path),
-        "--paintings",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    assert run_command(monkeypatch, *asked, "--minutes", "0") == 0
-    assert (tmp_path / "r" / ADAPTER_FILE).is_file()
-    assert run_command(monkeypatch, "train-house", "fast") == 2
-    assert "needs --photos and --paintings" in capsys.readouterr().err

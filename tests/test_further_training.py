@@ -26,6 +26,7 @@ from velatura.training.further.kept_latents import KeptLatents, Scales, kept_lat
 from velatura.training.further.recipe import FurtherRecipe
 from velatura.training.further.rows import FurtherRows
 from velatura.training.further.training import train_further
+from velatura.training.made_pictures import without_style
 from velatura.training.shards import Example, write_shards
 from velatura.training.training_log import TrainingLog, TrainingRun
 
@@ -80,6 +81,13 @@ def test_latents_are_of_two_scales_and_mirrored_and_read_again(tmp_path: Path) -
         kept(tmp_path, source="another autoencoder", encode=never)
     (tmp_path / "latents.safetensors").write_bytes(b"damaged")
     assert torch.equal(kept(tmp_path).own[2].full, made.own[2].full)
+
+
+def test_destylised_paintings_have_their_size_and_are_not_themselves() -> None:
+    painting, photo = smooth_pixels(64, 64, 1), smooth_pixels(96, 96, 2)
+    made = [without_style(painting, photo, random.Random(seed)) for seed in range(6)]
+    assert all(each.shape == painting.shape and each.abs().max() <= 1 for each in made)
+    assert all(not torch.equal(each, painting) for each in made)
 
 
 def numbered(number: int, size: int = 34) -> Scales:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from velatura.app.command import with_options
 from velatura.app.terminal import TerminalProgress, say
 from velatura.errors import ModelError, SettingError
+
+if TYPE_CHECKING:
+    from velatura.models.house.backbone import HouseBackbone
 
 app = typer.Typer(help="Train the embedded model.", invoke_without_command=True)
 
@@ -81,14 +84,46 @@ def pack_command(options: PackOptions) -> None:
 
 
 @dataclass(frozen=True)
-class FastOptions:
-    """Options of ``velatura train-house fast``."""
+class PairsOptions:
+    """Options of ``velatura train-house pairs``."""
 
     photos: Folders = None
     paintings: Folders = None
+    out: Annotated[Path, typer.Option(help="The folder to which files of pairs are added.")] = Path("runs/pairs")
+    teacher: Annotated[str, typer.Option(help="Who paints: magenta, guided, or quick (guided's preset).")] = "quick"
+    model: Annotated[str, typer.Option(help="The house model in whose latents they are.")] = "house"
+    minutes: Annotated[float, typer.Option(help="How long to make pairs; it ends by itself.", min=0)] = 60.0
+    device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of everything: another one makes other pairs.")] = 0
+
+
+@app.command("pairs")
+@with_options(PairsOptions)
+def pairs_command(options: PairsOptions) -> None:
+    """Have a teacher paint photos in the styles of paintings, for the fast adapter to follow."""
+    from velatura.training.fast.making import make_pairs
+    from velatura.training.fast.teachers import TEACHERS
+    from velatura.training.pack import pictures_in
+
+    if not options.photos or not options.paintings:
+        raise SettingError("Pairs need --photos and --paintings, a folder each.")
+    if options.teacher not in TEACHERS:
+        raise SettingError(f"There is no teacher {options.teacher}: take one of {', '.join(TEACHERS)}.")
+    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
+    backbone = _house(options.model, options.device)
+    say(f"Painting for {options.minutes:g} minutes: sixteen pairs a file.")
+    made = make_pairs(backbone, pictures, options.out, TEACHERS[options.teacher], options.minutes, options.seed)
+    typer.echo(f"{made} pairs in {options.out}")
+
+
+@dataclass(frozen=True)
+class FastOptions:
+    """Options of ``velatura train-house fast``."""
+
+    pairs: Folders = None
     out: Annotated[Path, typer.Option(help="The run's folder: log, checkpoint, the adapter.")] = Path("runs/fast")
     model: Annotated[str, typer.Option(help="The house model to adapt.")] = "house"
-    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 100.0
+    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 60.0
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
     device: Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
@@ -98,23 +133,26 @@ class FastOptions:
 @with_options(FastOptions)
 def fast_command(options: FastOptions) -> None:
     """Train the adapter of --method fast; it acts when OUT/fast_adapter.safetensors lies in the model's folder."""
-    from velatura.models.house.backbone import HouseBackbone
-    from velatura.models.loading.load import load_backbone
     from velatura.training.fast.recipe import FastRecipe
     from velatura.training.fast.training import train_fast
-    from velatura.training.pack import pictures_in
 
-    if not options.photos or not options.paintings:
-        raise SettingError("Training needs --photos and --paintings, a folder each.")
-    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
-    backbone = load_backbone(options.model, options.device, "fp32")
-    if not isinstance(backbone, HouseBackbone):
-        raise ModelError(
-            f"The model {options.model} has no words for pictures: give house, or a model trained like it."
-        )
+    if not options.pairs:
+        raise SettingError("Training needs --pairs, a folder that 'velatura train-house pairs' has filled.")
+    backbone = _house(options.model, options.device)
     say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
     recipe = FastRecipe(minutes=options.minutes, seed=options.seed)
-    typer.echo(train_fast(backbone, pictures, options.out, recipe, options.resume))
+    typer.echo(train_fast(backbone, options.pairs, options.out, recipe, options.resume))
+
+
+def _house(model: str, device: str) -> HouseBackbone:
+    """A house model in full precision. Raises ModelError for another kind of model."""
+    from velatura.models.house.backbone import HouseBackbone
+    from velatura.models.loading.load import load_backbone
+
+    backbone = load_backbone(model, device, "fp32")
+    if not isinstance(backbone, HouseBackbone):
+        raise ModelError(f"The model {model} is not of house's kind: give house, or a model trained like it.")
+    return backbone
 
 
 @dataclass(frozen=True)
@@ -137,15 +175,11 @@ class FurtherOptions:
 @with_options(FurtherOptions)
 def further_command(options: FurtherOptions) -> None:
     """Train a house model on for a time; its autoencoder stays as it is. The model is OUT/house."""
-    from velatura.models.house.backbone import HouseBackbone
-    from velatura.models.loading.load import load_backbone
     from velatura.training.further.recipe import FurtherRecipe
     from velatura.training.further.training import train_further
     from velatura.training.training_log import TrainingRun
 
-    backbone = load_backbone(options.model, "cpu", "fp32")
-    if not isinstance(backbone, HouseBackbone):
-        raise ModelError(f"The model {options.model} is not of house's kind: give house, or a model trained like it.")
+    backbone = _house(options.model, "cpu")
     say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
     recipe = FurtherRecipe(minutes=options.minutes, batch=options.batch, compiled=options.compile, seed=options.seed)
     run = TrainingRun(options.shards, options.out, options.resume, TerminalProgress())

@@ -61,6 +61,19 @@ from velatura.style.mixing import mixed_style
 FINAL_SHARE = 0.7
 
 
+@dataclass(frozen=True, eq=False)
+class GuidedLatents:
+    """What a run ends in before it is decoded: its ``latents`` (1, C, h, w), the ``start`` (1, 3, H, W) in the style's
+    contrast and colours with its latents, and the losses.
+    """
+
+    start: Tensor
+    start_latents: Tensor
+    latents: Tensor
+    objectives: Sequence[RegionObjective]
+    losses: LossRecord
+
+
 @dataclass(frozen=True)
 class Guided(GuidedSettings):
     """Loss-guided diffusion; its settings are those of ``GuidedSettings``."""
@@ -123,17 +136,26 @@ class Guided(GuidedSettings):
         return [self._stylized(content, context) for content in contents]
 
     def _stylized(self, content: WorkingPicture, context: RunContext[Backbone]) -> RunResult:
+        """What is painted, decoded, with the detail that the autoencoder lost of the start put back."""
+        backbone, placement, share = context.backbone, content.placement, self._colour_share
+        made = self.painted(content, context)
+        with torch.no_grad():
+            lost = share * self.sharpness * (made.start - backbone.decode(made.start_latents))
+            decoded = recoloured(backbone.decode(made.latents) + lost, placement, FINAL_SHARE * share * self.palette)
+            decoded = with_sharp_borders(decoded, made.start, placement, backbone.factor)
+        made.losses.warn(content.picture.name)
+        return RunResult(decoded, scores=made.losses.last, manifest=_described(made.objectives, made.losses))
+
+    def painted(self, content: WorkingPicture, context: RunContext[Backbone]) -> GuidedLatents:
         """x_T by inversion or noise of the content in the style's contrast and colours, denoised under each region's
-        losses and word; then the detail that the autoencoder lost of the start is put back.
+        losses and word.
         """
-        backbone, placement = context.backbone, content.placement
-        share = min(1.0, 2 * self.strength)
+        backbone, placement, share = context.backbone, content.placement, self._colour_share
         with torch.no_grad():
             original = content.pixels().to(context.device)
             pixels = with_style_contrast(original, placement, share * self.contrast)
             pixels = recoloured(pixels, placement, share * self.palette)
             latents = backbone.encode(pixels)
-            lost = share * self.sharpness * (pixels - backbone.decode(latents))
             steps = regions_of_steps(placement, latents, self.run_sampler(context).timesteps)
         seen = self.seen_by_losses(pixels, latents, original)
         objectives = self.objectives_of_steps(seen, placement, steps, context)
@@ -141,10 +163,12 @@ class Guided(GuidedSettings):
         with torch.no_grad():
             start = start_latents(latents, placement, self, context)
             result, losses = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
-            decoded = recoloured(backbone.decode(result) + lost, placement, FINAL_SHARE * share * self.palette)
-            decoded = with_sharp_borders(decoded, pixels, placement, backbone.factor)
-        losses.warn(content.picture.name)
-        return RunResult(decoded, scores=losses.last, manifest=_described(objectives, losses))
+        return GuidedLatents(pixels, latents, result, objectives, losses)
+
+    @property
+    def _colour_share(self) -> float:
+        """Of palette and contrast, and of the detail that is put back: less below strength 0.5."""
+        return min(1.0, 2 * self.strength)
 
     def seen_by_losses(self, pixels: Tensor, latents: Tensor, original: Tensor) -> EncodedContent:
         """The start (1, 3, H, W) and its latents as losses see it, beside the ``original`` content."""

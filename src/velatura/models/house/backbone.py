@@ -38,15 +38,19 @@ class HouseBackbone(LatentBackbone):
         return self.word_of_embedding(self.encode_image(pixels))
 
     @cached_property
-    def fast_painter(self) -> FastPainter | None:
-        """The UNet with the fast adapter that the model's folder brings; None without one.
+    def fast_adapter(self) -> dict[str, Tensor] | None:
+        """The fast adapter that the model's folder brings; None without one.
 
         Raises ModelError for an adapter that is damaged or was trained on another UNet.
         """
         path = Path(str(getattr(self.pipeline, "name_or_path", "") or "")) / ADAPTER_FILE
-        if not path.is_file():
-            return None
-        return FastPainter(self.unet, load_adapter(path, self.fingerprint), self.device, self.dtype)
+        return load_adapter(path, self.fingerprint) if path.is_file() else None
+
+    @cached_property
+    def fast_painter(self) -> FastPainter | None:
+        """The UNet with the model's fast adapter; None without one. Raises what ``fast_adapter`` raises."""
+        adapter = self.fast_adapter
+        return None if adapter is None else FastPainter(self.unet, adapter, self.device, self.dtype)
 
     @torch.no_grad()
     def style_vector(self, pixels: Tensor) -> Tensor:
@@ -57,6 +61,6 @@ class HouseBackbone(LatentBackbone):
         return vector
 
     def painted_style(self, vector: Tensor) -> PaintedStyle:
-        """A style vector (1, 100), as the fast painter takes it: with the states of its word."""
+        """Style vectors (B, 100), as the fast painter takes them: with the states of their words."""
         word = self.word_of_embedding(F.pad(vector.to(self.device), (0, FEATURES)))
-        return PaintedStyle(self.encode_prompt([PROMPT], word).states, vector)
+        return PaintedStyle(self.encode_prompt([PROMPT] * len(vector), word).states, vector)

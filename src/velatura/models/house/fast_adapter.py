@@ -63,6 +63,27 @@ def fresh_adapter(weights: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]
     return adapter
 
 
+def of_rank(adapter: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The same adapter with products of this ``rank``, or less where a weight has no more.
+
+    Larger ones are cut to their largest singular values; smaller ones get directions that change nothing yet.
+    """
+    changed = dict(adapter)
+    for name in [key.removesuffix(UP) for key in adapter if key.endswith(UP)]:
+        up, down = adapter[name + UP].float(), adapter[name + DOWN].float()
+        kept = min(rank, len(up), down.shape[1])
+        more = kept - len(down)
+        if more < 0:
+            left, values, right = torch.linalg.svd(up @ down, full_matrices=False)
+            roots = values[:kept].sqrt()
+            up, down = left[:, :kept] * roots, roots[:, None] * right[:kept]
+        elif more:
+            up = F.pad(up, (0, more))
+            down = torch.cat([down, torch.randn(more, down.shape[1], device=down.device) / down.shape[1] ** 0.5])
+        changed |= {name + UP: up, name + DOWN: down}
+    return changed
+
+
 def adapted(weights: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a ``fast_unet`` with the changes of an ``adapter``; differentiable with respect to these.
 

@@ -22,7 +22,7 @@ PROMPT = "a painting in the style of *"  # its training's only prompt
 
 @dataclass(frozen=True, eq=False)
 class PaintedStyle:
-    """A style as the fast UNet takes it: text ``states`` (1, L, W) of its word and the style ``vector`` (1, 100)."""
+    """Styles as the fast UNet takes them: text ``states`` (B, L, W) of their words and style ``vector``s (B, 100)."""
 
     states: Tensor
     vector: Tensor

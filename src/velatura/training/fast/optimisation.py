@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,31 +10,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.diffusion.even_levels import even_timesteps
-from velatura.models.features.vgg import hed_trunk
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.fast_adapter import adapted, fast_unet, fresh_adapter, v_beside
+from velatura.models.house.fast_adapter import adapted, fast_unet, fresh_adapter, of_rank, v_beside
 from velatura.models.noise_schedule import split_v
-from velatura.training.fast.batches import FastBatch
-from velatura.training.fast.losses import stylisation_loss
+from velatura.training.fast.losses import latent_texture
+from velatura.training.fast.pairs import PairRows
 from velatura.training.fast.recipe import FastRecipe
-from velatura.training.fast.style_targets import StyleTarget
-from velatura.training.recolouring import recolouring_noise
 
-PAIRED_LEVELS = (60, 860)  # timesteps of the paired rows
+CALLS = 4  # of the network, at use
 Weights = Mapping[str, Tensor]
 Style = tuple[Tensor, Tensor]  # text states (B, L, W) and style vectors (B, 100)
 
 
 class FastOptimisation:
-    """The optimisation of an adapter on the model's device, with a running average of it."""
+    """The optimisation of an adapter on the model's device, with a running average of it.
+
+    It starts from the model's own adapter where there is one, else from one that changes nothing.
+    """
 
     def __init__(self, backbone: HouseBackbone, recipe: FastRecipe) -> None:
         self.backbone, self.recipe, self.device = backbone, recipe, backbone.device
-        self.trunk = copy.deepcopy(hed_trunk()).to(self.device, torch.bfloat16)
         self.unet = fast_unet(backbone.unet).to(self.device, memory_format=torch.channels_last)
         self.weights = {name: value.detach() for name, value in self.unet.named_parameters()}
-        fresh = fresh_adapter(self.weights, recipe.rank)
-        self.adapter = {name: value.to(self.device).requires_grad_(True) for name, value in fresh.items()}
+        own = backbone.fast_adapter
+        start = fresh_adapter(self.weights, recipe.rank) if own is None else of_rank(own, recipe.rank)
+        self.adapter = {name: value.float().to(self.device).requires_grad_(True) for name, value in start.items()}
         self.average = {name: value.detach().clone() for name, value in self.adapter.items()}
         self.optimizer = torch.optim.AdamW(list(self.adapter.values()), betas=(0.9, 0.99), weight_decay=0, fused=True)
         self.abars = backbone.schedule.alphas_cumprod.float().to(self.device)
@@ -58,15 +56,19 @@ class FastOptimisation:
         adapter = {name: value.detach() for name, value in self.adapter.items()}
         return {"adapter": adapter, "average": self.average, "optimizer": self.optimizer.state_dict()}
 
-    def step(self, batch: FastBatch, learning_rate: float) -> None:
+    def step(self, rows: PairRows, learning_rate: float) -> None:
         """One optimiser step on a batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
+        contents, targets, style = self._moved(rows)
         weights = adapted(self.weights, self.adapter)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            loss, numbers = self._loss(batch, weights)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            noisy, levels = self._as_at_use(weights, contents, style)
+        v = self._v(weights, noisy, contents, levels, style)
+        x0, _ = split_v(noisy, v, self.abars[levels])
+        place, texture = F.mse_loss(x0, targets), latent_texture(x0, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        (place + self.recipe.texture_weight * texture).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(list(self.adapter.values()), 1.0)
         self.optimizer.step()
         self.steps += 1
@@ -74,37 +76,27 @@ class FastOptimisation:
         with torch.no_grad():
             for name, value in self.adapter.items():
                 self.average[name].lerp_(value, 1 - decay)
-        self.found.append({**numbers, "norm": norm.item()})
+        self.found.append({"place": place.item(), "texture": texture.item(), "norm": norm.item()})
 
-    def _loss(self, batch: FastBatch, weights: Weights) -> tuple[Tensor, dict[str, float]]:
-        recipe, guided, followed = self.recipe, batch.rows.guided, batch.rows.followed
-        rolled = guided + followed
-        states, vectors = self._style(batch.styles)
-        with torch.no_grad():
-            contents, targets = self.backbone.encode(batch.contents), self.backbone.encode(batch.targets)
-            noisy, level, call = self._rolled_out(weights, contents[:rolled], (states[:rolled], vectors[:rolled]))
-            drawn, levels, wanted = self._paired(contents[rolled:], targets[followed:])
-            kept = torch.rand(len(drawn), 1, 1, 1, device=self.device) >= recipe.dropped_share
-            beside = torch.cat([contents[:rolled], contents[rolled:] * kept])
-        timesteps = torch.cat([torch.full((rolled,), level, device=self.device), levels])
-        v = self._v(weights, torch.cat([noisy, drawn]), beside, timesteps, (states, vectors))
-        x0, _ = split_v(noisy, v[:rolled], self.abars[timesteps[:rolled]])
-        follow, v_loss = F.mse_loss(x0[guided:], targets[:followed]), F.mse_loss(v[rolled:], wanted)
-        loss = recipe.follow_weight * follow + recipe.v_weight * v_loss
-        numbers = {"follow": follow.item(), "v": v_loss.item()}
-        if guided:
-            shown = batch.contents[:guided].to(self.device)
-            styled, parts = stylisation_loss(
-                self.backbone.decode(x0[:guided]), shown, batch.features, self.trunk, recipe.weights
-            )
-            loss = loss + styled
-            numbers |= {**parts, f"gram_of_call_{call + 1}": parts["gram"]}
-        return loss, numbers
+    @torch.no_grad()
+    def check(self, rows: PairRows) -> dict[str, float]:
+        """Mean squared error of the averaged adapter's last call to the targets, for fixed noise."""
+        contents, targets, style = self._moved(rows)
+        weights = adapted(self.weights, self.average)
+        levels = even_timesteps(self.recipe.start, CALLS)
+        abars = self.abars[list(levels)]
+        noise = torch.randn(contents.shape, generator=torch.Generator().manual_seed(0)).to(contents)
+        latents = abars[0].sqrt() * contents + (1 - abars[0]).sqrt() * noise
+        for level, abar, following in zip(levels, abars, [*abars[1:], torch.ones((), device=self.device)], strict=True):
+            timesteps = torch.full((len(latents),), level, device=self.device)
+            v = self._v(weights, latents, contents, timesteps, style)
+            x0, rest = split_v(latents, v, abar.expand(len(latents)))
+            latents = following.sqrt() * x0 + (1 - following).sqrt() * rest
+        return {"held_out": round(F.mse_loss(latents, targets).item(), 5)}
 
-    def _style(self, styles: Sequence[StyleTarget]) -> Style:
-        states = torch.cat([style.painted.states for style in styles])
-        vectors = torch.cat([style.painted.vector for style in styles])
-        return states.to(self.device), vectors.to(self.device)
+    def _moved(self, rows: PairRows) -> tuple[Tensor, Tensor, Style]:
+        contents, targets, vectors = (each.to(self.device) for each in rows)
+        return contents, targets, (self.backbone.painted_style(vectors).states, vectors)
 
     def _v(self, weights: Weights, noisy: Tensor, content: Tensor, timesteps: Tensor, style: Style) -> Tensor:
         """v, in float32, of the network with these weights."""
@@ -113,36 +105,34 @@ class FastOptimisation:
             inputs = (latents.contiguous(memory_format=torch.channels_last), *inputs)
             return torch.func.functional_call(self.unet, dict(weights), inputs, {"class_labels": class_labels})
 
-        return v_beside(unet, noisy, content, timesteps, style).float()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return v_beside(unet, noisy, content, timesteps, style).float()
 
-    def _rolled_out(self, weights: Weights, contents: Tensor, style: Style) -> tuple[Tensor, int, int]:
-        """Latents before a random one of the calls of a run that starts from noised contents, the call's timestep and
-        its number from 0.
+    def _as_at_use(self, weights: Weights, contents: Tensor, style: Style) -> tuple[Tensor, Tensor]:
+        """Noisy latents of contents (B, C, h, w) and their timesteps (B,): of the content itself, as in a first call,
+        or of the network's own estimate, with the noise that it leaves, as in a later one.
         """
-        shares = self.recipe.call_shares
-        call = random.choices(range(len(shares)), shares)[0]
-        levels = even_timesteps(random.randint(*self.recipe.start), len(shares))
-        abars = self.abars[list(levels)]
-        latents = abars[0].sqrt() * contents + (1 - abars[0]).sqrt() * torch.randn_like(contents)
-        for level, abar, following in zip(levels[:call], abars, abars[1:], strict=False):
-            timesteps = torch.full((len(latents),), level, device=self.device)
-            v = self._v(weights, latents, contents, timesteps, style)
-            x0, noise = split_v(latents, v, abar.expand(len(latents)))
-            latents = following.sqrt() * x0 + (1 - following).sqrt() * noise
-        return latents, levels[call], call
+        recipe, count = self.recipe, len(contents)
+        calls = (recipe.first_call, recipe.later_calls)
+        first = torch.rand(count, device=self.device) < recipe.first_share
+        early, late = (torch.randint(low, high + 1, (count,), device=self.device) for low, high in calls)
+        levels, noise = torch.where(first, early, late), torch.randn_like(contents)
+        later = ~first
+        if not later.any():
+            return self._noised(contents, noise, levels), levels
+        start = torch.full((int(later.sum()),), recipe.start, device=self.device)
+        noisy = self._noised(contents[later], noise[later], start)
+        v = self._v(weights, noisy, contents[later], start, (style[0][later], style[1][later]))
+        estimate, rest = split_v(noisy, v, self.abars[start])
+        clean, noise = contents.index_put((later,), estimate), noise.index_put((later,), rest)
+        return self._noised(clean, noise, levels), levels
 
-    def _paired(self, contents: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy latents of targets, half of them as if they came from the contents, their timesteps and their v."""
-        levels = torch.randint(*PAIRED_LEVELS, (len(targets),), device=self.device)
-        shown = torch.rand(len(targets), 1, 1, 1, device=self.device) < 0.5
-        start = torch.where(shown, contents, targets)
-        noise = recolouring_noise(torch.randn_like(targets), targets, start, self.abars[levels])
-        root, rest = (abars[:, None, None, None].sqrt() for abars in (self.abars[levels], 1 - self.abars[levels]))
-        return root * targets + rest * noise, levels, root * noise - rest * targets
+    def _noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t of clean latents (B, C, h, w) at timesteps (B,)."""
+        abars = self.abars[timesteps][:, None, None, None]
+        return abars.sqrt() * clean + (1 - abars).sqrt() * noise
 
     def take(self) -> dict[str, float]:
         """The means of what was found since the last call."""
-        names = sorted({name for numbers in self.found for name in numbers})
-        rows = {name: [numbers[name] for numbers in self.found if name in numbers] for name in names}
-        self.found = []
-        return {name: round(sum(values) / len(values), 4) for name, values in rows.items()}
+        found, self.found = self.found, []
+        return {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]} if found else {}

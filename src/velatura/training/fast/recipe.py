@@ -1,60 +1,38 @@
-"""The recipe of the fast adapter: batches, sizes, levels and rates."""
+"""The recipe of the fast adapter: sizes, levels, rates and weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from velatura.training.fast.losses import Weights
-
-
-class Rows(NamedTuple):
-    """How many rows of each kind a step has, and their side in pixels."""
-
-    guided: int
-    followed: int
-    paired: int
-    side: int
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class FastRecipe:
     """Settings of the fast adapter's training, which lasts ``minutes``.
 
-    A step has three kinds of rows. ``guided`` ones are photos to be painted in random styles, whose losses look at the
-    decoded x0 of one of the calls of a roll-out (``call_shares``). ``followed`` ones are the same, but their x0 is
-    drawn to the latents of what Magenta's network paints, ``followed_colours`` of the way to the style's palette: that
-    costs a third. ``paired`` ones are real paintings with plain contents, under the v loss.
-    All are crops of ``side`` px.
+    A step has ``rows`` crops of ``side`` px of kept pairs. A row is noised from the content at a level of
+    ``first_call`` (``first_share`` of them), or from the student's own estimate at the level ``start`` at one of
+    ``later_calls``, as it is at use. Its x0 is drawn to the latents of what the teacher painted, place by place and,
+    weighed by ``texture_weight``, as a cloud of small patches, which keeps strokes from blurring.
     """
 
-    minutes: float = 100.0
-    guided: int = 2
-    followed: int = 10
-    paired: int = 1
+    minutes: float = 60.0
+    rows: int = 24
     side: int = 128
-    paintings: int = 2000  # drawn of those given: a painting's features are computed at its first use
     rank: int = 48
+    saved_rank: int = 41  # of the adapter that is written: what 11 MB hold
     learning_rate: float = 1e-3
-    warmup_steps: int = 50
+    warmup_steps: int = 30
     decay_share: float = 0.3  # of the minutes, at the end, over which the learning rate falls
-    average_decay: float = 0.997
-    call_shares: tuple[float, ...] = (0.4, 0.2, 0.15, 0.25)
-    start: tuple[int, int] = (700, 860)  # timesteps from which roll-outs start
-    follow_weight: float = 3.0
-    followed_colours: float = 0.5
-    v_weight: float = 0.3
-    identity_share: float = 0.15  # of the paired rows: a photo with its own word, which is to stay as it is
-    dropped_share: float = 0.1  # of the paired rows: without a content
-    weights: Weights = field(default_factory=Weights)
+    average_decay: float = 0.995
+    first_share: float = 0.4
+    first_call: tuple[int, int] = (700, 860)  # timesteps
+    later_calls: tuple[int, int] = (100, 699)
+    start: int = 800
+    texture_weight: float = 1.0
     seed: int = 0
     save_minutes: float = 3.0
     log_steps: int = 20
-
-    @property
-    def rows(self) -> Rows:
-        """The rows of a step."""
-        return Rows(self.guided, self.followed, self.paired, self.side)
+    check_steps: int = 100
 
     def learning_rate_at(self, step: int, progress: float) -> float:
         """Warm-up by steps, plateau, linear fall by time to a fiftieth."""
