@@ -78,13 +78,13 @@ def test_pairs_are_read_as_they_were_written_and_of_their_model_only(tmp_path: P
 def test_one_file_is_kept_out_and_new_ones_are_taken_up(pairs: Path) -> None:
     house = tiny_house()
     batches = PairBatches([pairs], house, random.Random(0))
-    counts = sorted([len(batches.held_out), len(batches.pairs)])
-    assert counts == [2, 3]
+    [kept] = batches.pairs.values()
+    assert sorted([len(batches.held_out), len(kept)]) == [2, 3]
     drawn = batches.draw(20, 64)
     assert drawn.contents.shape == drawn.targets.shape == (20, 8, 8, 8) and drawn.vectors.shape == (20, 100)
     # Both crops of a pair are of one place.
     for content, target, vector in zip(*drawn, strict=True):
-        [pair] = [pair for pair in batches.pairs if torch.equal(pair.vector, vector)]
+        [pair] = [pair for pair in kept if torch.equal(pair.vector, vector)]
         places = [
             (top, left)
             for top in range(9)
@@ -96,12 +96,22 @@ def test_one_file_is_kept_out_and_new_ones_are_taken_up(pairs: Path) -> None:
         assert torch.equal(pair.target[:, top : top + 8, left : left + 8].float(), target)
     held = batches.held_out_rows()
     assert not any(torch.equal(one, other) for one in drawn.vectors for other in held.vectors)
-    before = len(batches.pairs)
+    before = len(kept)
     write_pairs(pairs, [Pair(*each) for each in zip(*rows(4, 16), strict=True)], house)
     batches.refresh()
-    assert len(batches.pairs) == before + 4 and len(batches.held_out_rows().contents) == len(held.contents)
+    assert len(kept) == before + 4 and len(batches.held_out_rows().contents) == len(held.contents)
     with pytest.raises(ModelError, match="two files of pairs"):
         PairBatches([pairs / "none"], house, random.Random(0))
+
+
+def test_each_folder_gives_as_many_rows_however_many_pairs_it_has(pairs: Path, tmp_path: Path) -> None:
+    for seed in range(8):
+        write_pairs(tmp_path / "more", [Pair(*each) for each in zip(*rows(8 + seed, 16), strict=True)], tiny_house())
+    batches = PairBatches([pairs, tmp_path / "more"], tiny_house(), random.Random(0))
+    vectors = torch.stack([pair.vector for pair in batches.pairs[pairs]])
+    drawn = batches.draw(400, 64).vectors
+    share = torch.stack([(vectors == one).all(1).any() for one in drawn]).float().mean()
+    assert len(batches.pairs[tmp_path / "more"]) > 20 * len(vectors) and 0.4 < share < 0.6
 
 
 def test_what_guided_paints_are_the_latents_that_it_decodes() -> None:

@@ -64,14 +64,14 @@ def read_pairs(path: Path, backbone: HouseBackbone) -> Iterator[Pair]:
 
 
 class PairBatches:
-    """Random crops of the pairs in ``folders``; files that are added meanwhile are taken up.
+    """Random crops of the pairs in ``folders``, of each folder as many; files that are added meanwhile are taken up.
 
     The first file is kept out of training as ``held_out``. Raises ModelError for fewer than two files.
     """
 
     def __init__(self, folders: Sequence[Path], backbone: HouseBackbone, chance: random.Random) -> None:
         self.folders, self.backbone, self.chance = folders, backbone, chance
-        self.pairs: list[Pair] = []
+        self.pairs: dict[Path, list[Pair]] = {}
         self.held_out: list[Pair] = []
         self._read: set[Path] = set()
         self.refresh()
@@ -83,15 +83,16 @@ class PairBatches:
 
     def refresh(self) -> None:
         """Take up files that are new."""
-        for path in sorted(path for folder in self.folders for path in folder.glob("*.safetensors")):
-            if path in self._read:
-                continue
-            self._read.add(path)
-            (self.pairs if self.held_out else self.held_out).extend(read_pairs(path, self.backbone))
+        for folder in self.folders:
+            for path in sorted(set(folder.glob("*.safetensors")) - self._read):
+                self._read.add(path)
+                kept = self.pairs.setdefault(folder, []) if self.held_out else self.held_out
+                kept.extend(read_pairs(path, self.backbone))
 
     def draw(self, count: int, side: int) -> PairRows:
         """Crops of ``side`` px of ``count`` pairs."""
-        return _joined([self._crop(self.chance.choice(self.pairs), side // FACTOR) for _ in range(count)])
+        folders = self.chance.choices(list(self.pairs), k=count)
+        return _joined([self._crop(self.chance.choice(self.pairs[folder]), side // FACTOR) for folder in folders])
 
     def held_out_rows(self) -> PairRows:
         """All pairs that are kept out, whole."""

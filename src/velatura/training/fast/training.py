@@ -41,7 +41,9 @@ def train_fast(backbone: HouseBackbone, folders: Sequence[Path], out: Path, reci
         if step % recipe.log_steps == 0 or progress == 1:
             log.write(step=step, progress=round(progress, 4), **optimisation.take())
         if step % recipe.check_steps == 0 or progress == 1:
-            log.write(step=step, pairs=len(batches.pairs), **optimisation.check(batches.held_out_rows()))
+            log.write(
+                step=step, pairs=sum(map(len, batches.pairs.values())), **optimisation.check(batches.held_out_rows())
+            )
             batches.refresh()
         if now - saved > 60 * recipe.save_minutes or progress == 1:
             log.save({**optimisation.state(), "step": step})
