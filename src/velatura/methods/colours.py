@@ -11,6 +11,10 @@ from velatura.regions import Placement
 from velatura.style import Style
 from velatura.style.pictures import palette_of_style
 
+# Of the way to the style's palette that a result goes at the end, where its start has gone all of it: once more in full
+# would repeat the palette's curve, whose steepest parts turn a breath of shade in a white sky into the next colour.
+FINAL_SHARE = 0.7
+
 
 @torch.no_grad()
 def with_colours(pixels: Tensor, content: Tensor, placement: Placement, share: float | None) -> Tensor:

@@ -21,7 +21,7 @@ from velatura.diffusion.inversion import Predict
 from velatura.errors import SettingError, StyleError
 from velatura.methods.adapters.settings import ADAPTERS
 from velatura.methods.base import RunResult, WorkingPicture
-from velatura.methods.colours import with_colours
+from velatura.methods.colours import FINAL_SHARE, with_colours
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.fast_painting import (
@@ -45,8 +45,6 @@ from velatura.style.masked import only_inside
 from velatura.style.mixing import mixed_style, parts_of
 from velatura.style.pictures import kept_image, picture_tensor
 
-# Of the way to the style's palette that the result goes at the end; the content has gone all of it before.
-FINAL_SHARE = 0.7
 Context = RunContext[HouseBackbone]
 
 

@@ -22,6 +22,7 @@ from velatura.diffusion.inversion import Predict
 from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
 from velatura.losses.detail import local_detail
 from velatura.methods.base import RunResult, WorkingPicture
+from velatura.methods.colours import FINAL_SHARE
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
@@ -55,10 +56,6 @@ from velatura.picture.sizing import MIN_SIDE
 from velatura.regions import Placement, Region
 from velatura.style import Style
 from velatura.style.mixing import mixed_style
-
-# Of the way to the style's palette that the result goes at the end. All of it would repeat the start's curve, whose
-# steepest parts turn a breath of shade in a white sky into the style's next colour.
-FINAL_SHARE = 0.7
 
 
 @dataclass(frozen=True, eq=False)

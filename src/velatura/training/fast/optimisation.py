@@ -34,7 +34,8 @@ class FastOptimisation:
         self.weights = {name: value.detach() for name, value in self.unet.named_parameters()}
         own = backbone.fast_adapter
         start = fresh_adapter(self.weights, recipe.rank) if own is None else of_rank(own, recipe.rank)
-        self.adapter = {name: value.float().to(self.device).requires_grad_(True) for name, value in start.items()}
+        # In order of their names: the optimiser keeps its state by numbers.
+        self.adapter = {name: start[name].float().to(self.device).requires_grad_(True) for name in sorted(start)}
         self.average = {name: value.detach().clone() for name, value in self.adapter.items()}
         self.optimizer = torch.optim.AdamW(list(self.adapter.values()), betas=(0.9, 0.99), weight_decay=0, fused=True)
         self.abars = backbone.schedule.alphas_cumprod.float().to(self.device)
