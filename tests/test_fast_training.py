@@ -23,6 +23,7 @@ from velatura.models.house.fast_painter import ADAPTER_FILE, FastPainter, load_a
 from velatura.models.loading import load
 from velatura.picture import Picture, pixels_to_image
 from velatura.regions import Placement, Region
+from velatura.training import timed
 from velatura.training.fast import making
 from velatura.training.fast.losses import latent_texture
 from velatura.training.fast.making import make_pairs
@@ -150,7 +151,7 @@ def test_pairs_are_made_for_a_time_and_added(
     assert len(made) == 2 and not torch.equal(made[0].content, made[1].content)
     assert made[0].content.shape == made[0].target.shape == (8, 8, 8)
     monkeypatch.setattr(making, "A_FILE", 1)
-    monkeypatch.setattr(making.time, "monotonic", iter(range(0, 1000, 20)).__next__)
+    monkeypatch.setattr(timed.time, "monotonic", iter(range(0, 1000, 20)).__next__)
     assert make_pairs(house, pictures, out, teacher, 1, 2) == 3
     assert len(list(out.iterdir())) == 5
 
@@ -203,13 +204,6 @@ def test_a_training_starts_from_the_models_own_adapter_or_from_none() -> None:
     expected = adapted(started.weights, own)
     for name, value in adapted(started.weights, started.adapter).items():
         assert torch.allclose(value, expected[name], atol=1e-5)
-
-
-def test_the_rate_rises_by_steps_and_falls_by_time() -> None:
-    recipe = FastRecipe()
-    rates = [recipe.learning_rate_at(1000, progress) for progress in (0.0, 0.6, 0.8, 1.0)]
-    assert rates[0] == rates[1] == recipe.learning_rate > rates[2] > rates[3] > 0
-    assert recipe.learning_rate_at(0, 0.0) == recipe.learning_rate / recipe.warmup_steps
 
 
 def test_steps_bring_the_student_nearer_to_its_targets_and_move_the_adapter_only() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from velatura.picture.palette import palette_of, transport_palette
 from velatura.training.fast.pairs import Pair, write_pairs
 from velatura.training.fast.pictures import Pictures
 from velatura.training.fast.teachers import Teacher
+from velatura.training.timed import Clock
 
 SIDE = 256  # px of the photos' crops
 A_FILE = 16  # pairs
-MINUTE = 60.0  # seconds
 
 
 def make_pairs(
@@ -34,10 +33,11 @@ def make_pairs(
     """
     chance = random.Random(seed)
     photos, paintings = (Pictures(paths, chance) for paths in pictures)
-    started, made, pairs = time.monotonic(), 0, list[Pair]()
-    while not made or time.monotonic() - started < MINUTE * minutes:
+    clock, made, pairs = Clock(minutes), 0, list[Pair]()
+    while not clock.over:
         pairs.append(_pair(photos, paintings, backbone, teacher, chance))
         made += 1
+        clock.tick()
         if len(pairs) == A_FILE:
             write_pairs(out, pairs, backbone)
             pairs = []

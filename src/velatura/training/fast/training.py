@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from velatura.models.house.fast_painter import ADAPTER_FILE, save_adapter
 from velatura.training.fast.optimisation import FastOptimisation
 from velatura.training.fast.pairs import PairBatches
 from velatura.training.fast.recipe import FastRecipe
+from velatura.training.timed import Clock
 from velatura.training.training_log import TrainingLog, process_seed
 
 
@@ -32,21 +32,18 @@ def train_fast(backbone: HouseBackbone, folders: Sequence[Path], out: Path, reci
     seed = process_seed(recipe.seed, 0, step)
     torch.manual_seed(seed)
     batches = PairBatches(folders, backbone, random.Random(seed))
-    started = saved = time.monotonic()
-    progress = 0.0
-    while progress < 1:
-        optimisation.step(batches.draw(recipe.rows, recipe.side), recipe.learning_rate_at(step, progress))
-        step, now = step + 1, time.monotonic()
-        progress = min(1.0, (now - started) / (60 * recipe.minutes)) if recipe.minutes else 1.0
-        if step % recipe.log_steps == 0 or progress == 1:
-            log.write(step=step, progress=round(progress, 4), **optimisation.take())
-        if step % recipe.check_steps == 0 or progress == 1:
-            log.write(
-                step=step, pairs=sum(map(len, batches.pairs.values())), **optimisation.check(batches.held_out_rows())
-            )
+    clock = Clock(recipe.minutes)
+    while not clock.over:
+        optimisation.step(batches.draw(recipe.rows, recipe.side), recipe.learning_rate_at(step, clock.progress))
+        step += 1
+        clock.tick()
+        if step % recipe.log_steps == 0 or clock.over:
+            log.write(step=step, progress=round(clock.progress, 4), **optimisation.take())
+        if step % recipe.check_steps == 0 or clock.over:
+            pairs = sum(map(len, batches.pairs.values()))
+            log.write(step=step, pairs=pairs, **optimisation.check(batches.held_out_rows()))
             batches.refresh()
-        if now - saved > 60 * recipe.save_minutes or progress == 1:
+        if clock.due("save", recipe.save_minutes):
             log.save({**optimisation.state(), "step": step})
-            saved = now
     save_adapter(out / ADAPTER_FILE, of_rank(optimisation.average, recipe.saved_rank), backbone.fingerprint)
     return out / ADAPTER_FILE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from velatura.training.denoiser import DenoiserRecipe
+from velatura.training.timed import timed_rate
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,5 @@ class FurtherRecipe:
         return (max(1, self.batch // 4), 256) if progress >= 1 - self.large_share else (self.batch, 128)
 
     def learning_rate_at(self, step: int, progress: float) -> float:
-        """Warm-up by steps, plateau, linear fall by time to a fiftieth."""
-        rising = min(1.0, (step + 1) / self.warmup_steps)
-        return self.learning_rate * rising * min(1.0, max(0.02, (1 - progress) / self.decay_share))
+        """The rate of a step at a share (0..1) of the time."""
+        return timed_rate(self.learning_rate, step, self.warmup_steps, progress, self.decay_share)

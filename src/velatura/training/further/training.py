@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-import time
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -22,10 +21,10 @@ from velatura.training.further.kept_latents import kept_latents
 from velatura.training.further.recipe import FurtherRecipe
 from velatura.training.further.rows import FurtherRows
 from velatura.training.shards import Example, read_shards
+from velatura.training.timed import Clock
 from velatura.training.training_log import TrainingLog, TrainingRun, process_seed
 
 LATENTS = "latents.safetensors"
-MINUTE = 60.0  # seconds
 
 
 def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherRecipe) -> Path:
@@ -49,46 +48,23 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
     held_out = HeldOut(training, read_shards(run.shards, "heldout"), rows.sampler, best)
     folder = run.out / "house"
     training.prepare(recipe.compiled)
-    clock = _Clock(recipe)
-    while clock.progress < 1 and held_out.without_gain <= recipe.patience:
+    clock = Clock(recipe.minutes)
+    while not clock.over and held_out.without_gain <= recipe.patience:
         drawn = rows.draw(clock.progress, len(training.abars), training.accelerator.device)
         training.step(drawn, recipe.learning_rate_at(step, clock.progress))
         step += 1
         clock.tick()
-        ends = clock.progress == 1
-        if step % recipe.log_steps == 0 or ends:
+        if step % recipe.log_steps == 0 or clock.over:
             log.write(step=step, progress=round(clock.progress, 4), loss_by_band=training.losses.take())
-        if clock.due("check", recipe.check_minutes) or ends:
+        if clock.due("check", recipe.check_minutes):
             log.write(step=step, held_out=held_out.measure())
             if not held_out.without_gain:
                 save_house(folder, model, training.average, pipeline.tokenizer, pipeline.vae)
-        if clock.due("save", recipe.save_minutes) or ends:
+        if clock.due("save", recipe.save_minutes):
             log.save({**training.state(), "step": step, "best": held_out.best})
-    if not folder.is_dir():
+    if held_out.best == inf:
         raise ModelError(f"The training has not gained on the held-out pictures: see {run.out / 'log.jsonl'}.")
     return folder
-
-
-class _Clock:
-    """The share (0..1) of a recipe's minutes that is over, and what is due again after some of them."""
-
-    def __init__(self, recipe: FurtherRecipe) -> None:
-        self.minutes, self.progress = recipe.minutes, 0.0
-        self.started = time.monotonic()
-        self.last: dict[str, float] = {}
-
-    def tick(self) -> None:
-        """Look at the time."""
-        spent = (time.monotonic() - self.started) / MINUTE
-        self.progress = min(1.0, spent / self.minutes) if self.minutes else 1.0
-
-    def due(self, what: str, every: float) -> bool:
-        """Whether ``every`` minutes have passed since ``what`` was due last."""
-        now = time.monotonic()
-        if now - self.last.get(what, self.started) < MINUTE * every:
-            return False
-        self.last[what] = now
-        return True
 
 
 def _examples(shards: Path) -> list[Example]:
