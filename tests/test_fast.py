@@ -16,9 +16,11 @@ from velatura.diffusion.denoising import denoise
 from velatura.diffusion.even_levels import EvenLevelsSampler, even_timesteps
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.evaluation import colour_distance, edge_f1
+from velatura.methods import fast_painting
 from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast, painted_style
+from velatura.methods.latent_grid import grid_channels
 from velatura.models.backbone import Prediction
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_adapter import DELTA, STYLE_MAP, UP, adapted, fast_unet, fresh_adapter, v_beside
@@ -27,7 +29,7 @@ from velatura.models.loading.catalogue import HOUSE_FOLDER
 from velatura.models.loading.load import load_backbone
 from velatura.models.noise_schedule import predict_noise, split_v
 from velatura.picture import Picture, image_to_pixels
-from velatura.regions import Region, parse_query
+from velatura.regions import Placement, Region, parse_query
 from velatura.registry import method_class
 from velatura.span import Span
 from velatura.style import Style
@@ -240,3 +242,16 @@ def test_v_splits_into_x0_and_noise() -> None:
     root, rest = abars.sqrt()[:, None, None, None], (1 - abars).sqrt()[:, None, None, None]
     found = split_v(root * x0 + rest * noise, root * noise - rest * x0, abars)
     assert torch.allclose(found[0], x0, atol=1e-5) and torch.allclose(found[1], noise, atol=1e-5)
+
+
+def test_a_painting_adds_nothing_of_the_autoencoders_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, context = tiny_house(), RunContext(tiny_house())
+    latents = torch.randn(1, 8, 8, 10, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(fast_painting, "denoise", lambda *_, **__: latents + 1)
+    placement = Placement.of([Region(style())], Picture.of(smooth_image(64, 80, 0), "content"))
+    painted = fast_painting.painted_latents(
+        latents, placement, [painted_style(style(), house)], fast_painting.Painting(), context
+    )
+    channels = grid_channels(house, latents)
+    assert 0 < channels.sum() <= 8
+    assert torch.allclose(painted - latents, (1 - channels)[:, None, None].expand_as(painted[0])[None], atol=1e-5)

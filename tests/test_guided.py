@@ -22,7 +22,6 @@ from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.methods.guided.acting import note_once
-from velatura.methods.guided.grid import grid_channels, without_grid
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.objectives import EncodedContent, RegionObjective
 from velatura.methods.guided.recolouring import recoloured, with_style_contrast
@@ -35,6 +34,7 @@ from velatura.methods.guided.steering import (
     Traced,
     at_resolution,
 )
+from velatura.methods.latent_grid import grid_channels, without_grid
 from velatura.models.backbone import Prediction
 from velatura.models.encoders.choice import without_clip
 from velatura.models.noise_schedule import add_noise

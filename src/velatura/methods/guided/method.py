@@ -26,7 +26,6 @@ from velatura.methods.colours import FINAL_SHARE
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
-from velatura.methods.guided.grid import grid_channels
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.mixing import GuidedMix
 from velatura.methods.guided.objectives import EncodedContent, LossSettings, RegionObjective, region_objective
@@ -44,6 +43,7 @@ from velatura.methods.guided.steering import (
     at_resolution,
     recomputed,
 )
+from velatura.methods.latent_grid import grid_channels
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.methods.recommendations import with_recommended
 from velatura.methods.region_borders import with_sharp_borders

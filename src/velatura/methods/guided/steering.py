@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from velatura.diffusion.denoising import DenoisingStep
 from velatura.diffusion.inversion import Predict
 from velatura.losses import LossInput
-from velatura.methods.guided.grid import without_grid
 from velatura.methods.guided.objectives import RegionObjective
+from velatura.methods.latent_grid import without_grid
 from velatura.models.backbone import Backbone, Prediction
 from velatura.models.noise_schedule import add_noise, predict_x0
 

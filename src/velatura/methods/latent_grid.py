@@ -1,4 +1,4 @@
-"""Keeping the grid of the autoencoder's cells out of the push on the latents."""
+"""Keeping the grid of the autoencoder's cells out of changes of the latents."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def grid_channels(backbone: Backbone, latents: Tensor) -> Tensor:
     return (pattern > colour.square().mean((1, 2, 3))).to(latents)
 
 
-def without_grid(push: Tensor, channels: Tensor) -> Tensor:
-    """A push (1, C, h, w) on latents without its mean over 5 x 5 latents in the ``channels`` (C,) of 0 and 1."""
-    return push - channels[:, None, None] * local_means(push)
+def without_grid(change: Tensor, channels: Tensor) -> Tensor:
+    """A change (1, C, h, w) of latents without its mean over 5 x 5 latents in the ``channels`` (C,) of 0 and 1."""
+    return change - channels[:, None, None] * local_means(change)
