@@ -26,6 +26,7 @@ from velatura.methods.colours import FINAL_SHARE
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
+from velatura.methods.guided.latents import GuidedLatents
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.mixing import GuidedMix
 from velatura.methods.guided.objectives import EncodedContent, LossSettings, RegionObjective, region_objective
@@ -56,19 +57,6 @@ from velatura.picture.sizing import MIN_SIDE
 from velatura.regions import Placement, Region
 from velatura.style import Style
 from velatura.style.mixing import mixed_style
-
-
-@dataclass(frozen=True, eq=False)
-class GuidedLatents:
-    """What a run ends in before it is decoded: its ``latents`` (1, C, h, w), the ``start`` (1, 3, H, W) in the style's
-    contrast and colours with its latents, and the losses.
-    """
-
-    start: Tensor
-    start_latents: Tensor
-    latents: Tensor
-    objectives: Sequence[RegionObjective]
-    losses: LossRecord
 
 
 @dataclass(frozen=True)
@@ -141,7 +129,7 @@ class Guided(GuidedSettings):
             decoded = recoloured(backbone.decode(made.latents) + lost, placement, FINAL_SHARE * share * self.palette)
             decoded = with_sharp_borders(decoded, made.start, placement, backbone.factor)
         made.losses.warn(content.picture.name)
-        return RunResult(decoded, scores=made.losses.last, manifest=_described(made.objectives, made.losses))
+        return RunResult(decoded, scores=made.losses.last, manifest=made.described())
 
     def painted(self, content: WorkingPicture, context: RunContext[Backbone]) -> GuidedLatents:
         """x_T by inversion or noise of the content in the style's contrast and colours, denoised under each region's
@@ -300,15 +288,3 @@ def _region_shares(shares: Tensor) -> list[Tensor | None]:
     """Each region's share (1, 1, h, w) of the latents; None for one that covers everything."""
     whole = len(shares) == 1 and bool((shares == 1).all())
     return [None] if whole else [share[None] for share in shares]
-
-
-def _described(objectives: Sequence[RegionObjective], losses: LossRecord) -> dict[str, Any]:
-    """What the manifest tells of the losses; features and image encoder are the same for every region."""
-    entries: dict[str, Any] = {
-        "features": objectives[0].objective.trunk.source,
-        "image_encoder": next((region.encoder_source for region in objectives if region.encoder_source), ""),
-        "losses_off": sorted({name for region in objectives for name in region.losses_off}),
-        "exploded": losses.exploded(),
-        "loss_curves": losses.curves(),
-    }
-    return {name: entry for name, entry in entries.items() if entry or name in ("features", "image_encoder")}
