@@ -20,13 +20,12 @@ from velatura.evaluation import colour_distance, edge_f1, magenta_similarity, ps
 from velatura.models.features.magenta import STYLE_NUMBERS
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.loading.load import load_backbone
-from velatura.models.noise_schedule import add_noise
 from velatura.picture import pixels_to_image
 from velatura.progress import Progress
+from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
 from velatura.training.shards import read_shards
 
-BANDS = 10
 STEPS = 50
 GUIDANCE = 3.0
 STRENGTH = 0.6
@@ -64,19 +63,6 @@ def _median_seconds(call: Callable[[], object], repeats: int = 7) -> float:
         call()
         seconds.append(time.perf_counter() - started)
     return sorted(seconds)[repeats // 2]
-
-
-def loss_by_band(backbone: HouseBackbone, latents: Tensor) -> list[float]:
-    """Mean squared error of the unconditionally predicted noise in ten bands of timesteps, for fixed noise."""
-    generator, conditioning, losses = torch.Generator().manual_seed(0), backbone.unconditional(), []
-    width = len(backbone.schedule) // BANDS
-    for band in range(BANDS):
-        timestep = band * width + width // 2
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        noisy = add_noise(latents, noise, float(backbone.schedule.alphas_cumprod[timestep]))
-        predicted = backbone.predict(noisy, timestep, conditioning).noise
-        losses.append((predicted - noise).square().mean().item())
-    return [round(loss, 5) for loss in losses]
 
 
 def inversion_psnr(backbone: HouseBackbone, pixels: Tensor, latents: Tensor, corrections: int) -> float:
@@ -150,7 +136,11 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
         "autoencoder psnr, first 12": psnr(decoded[few], pixels[few]),
         "inversion psnr, first 12, 50 steps": inversion_psnr(backbone, pixels[few], latents[few], 0),
         "inversion psnr, first 4, 50 steps, 2 corrections": inversion_psnr(backbone, pixels[:4], latents[:4], 2),
-        "noise loss by timestep band": loss_by_band(backbone, latents),
+        "noise loss by timestep band": loss_by_band(
+            lambda noisy, timestep: backbone.predict(noisy, timestep, empty).noise,
+            latents,
+            backbone.schedule.alphas_cumprod.tolist(),
+        ),
         "decode seconds, 256 px": _median_seconds(lambda: backbone.decode(latents[:1])),
         "unet seconds, 256 px": _median_seconds(lambda: backbone.predict(latents[:1], 500, empty)),
     }

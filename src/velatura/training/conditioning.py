@@ -37,14 +37,12 @@ class ConditioningSampler:
 
     def draw(self, descriptions: Sequence[Description], embeddings: Tensor) -> Conditions:
         """The conditions of pictures with these descriptions and standardised embeddings (B, 1380)."""
-        ids = self._tokens([self._caption(description) for description in descriptions]).to(embeddings.device)
-        at = ids == self.tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
+        ids, at = self._tokens([self._caption(description) for description in descriptions], embeddings.device)
         return Conditions(ids, at, self._thinned(embeddings), self._recoloured(at))
 
     def fixed(self, text: str, embeddings: Tensor) -> Conditions:
         """One ``text`` for all pictures, their standardised embeddings (B, 1380) whole; nothing is recoloured."""
-        ids = self._tokens([text] * len(embeddings)).to(embeddings.device)
-        at = ids == self.tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
+        ids, at = self._tokens([text] * len(embeddings), embeddings.device)
         return Conditions(ids, at, embeddings, torch.zeros(len(ids), dtype=torch.bool, device=ids.device))
 
     def _caption(self, description: Description) -> str:
@@ -52,10 +50,11 @@ class ConditioningSampler:
             return ""
         return caption(description, self.chance.random() < self.recipe.word_share, self.chance)
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
+    def _tokens(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        """The texts' tokens (B, L), and where they are the placeholder."""
         encoded = self.tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
-        ids: Tensor = encoded.input_ids
-        return ids
+        ids: Tensor = encoded.input_ids.to(device)
+        return ids, ids == self.tokenizer.convert_tokens_to_ids(f"{PLACEHOLDER}</w>")
 
     def _thinned(self, embeddings: Tensor) -> Tensor:
         """Some of the embeddings with their style part only."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,11 +142,20 @@ def house_pipeline(model: Denoiser, tokenizer: CLIPTokenizer, vae: HouseAutoenco
     )
 
 
-def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
-    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+@contextmanager
+def averaged_weights(model: nn.Module, average: EMAModel) -> Iterator[None]:
+    """The model has its averaged weights for the time of the block."""
     average.store(model.parameters())
     average.copy_to(model.parameters())
-    # A copy is halved, never the model: changing a parameter's format drops the hooks that share its gradients.
-    averaged, autoencoder = copy.deepcopy(model).half(), copy.deepcopy(vae).half()
-    average.restore(model.parameters())
+    try:
+        yield
+    finally:
+        average.restore(model.parameters())
+
+
+def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
+    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+    with averaged_weights(model, average):
+        # A copy is halved, never the model: changing a parameter's format drops the hooks that share its gradients.
+        averaged, autoencoder = copy.deepcopy(model).half(), copy.deepcopy(vae).half()
     house_pipeline(averaged, tokenizer, autoencoder).save_pretrained(out, max_shard_size="15MB")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -12,11 +10,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from velatura.models.house.autoencoder import HouseAutoencoder
+from velatura.training.band_losses import BANDS
 from velatura.training.conditioning import Conditions
 from velatura.training.denoiser import Denoiser, DenoiserRecipe, make_scheduler
 from velatura.training.recolouring import recolouring_noise
-
-BANDS = 10  # of the 1000 timesteps, for the loss log
 
 
 class DenoiserRows(NamedTuple):
@@ -61,16 +58,6 @@ class DenoiserOptimisation:
         self.trained, self.optimizer = self.accelerator.prepare(self.trained, self.optimizer)
         if compiled:
             self.trained = torch.compile(self.trained)
-
-    @contextmanager
-    def averaged(self) -> Iterator[Denoiser]:
-        """The model, for the time of the block with its averaged weights."""
-        self.average.store(self.model.parameters())
-        self.average.copy_to(self.model.parameters())
-        try:
-            yield self.model
-        finally:
-            self.average.restore(self.model.parameters())
 
     def encoded(self, pixels: Tensor) -> Tensor:
         """Scaled latents (B, C, H/8, W/8) of pixels (B, 3, H, W) in [-1, 1]."""

@@ -14,11 +14,12 @@ from velatura.errors import ModelError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import build_tokenizer
+from velatura.training.band_losses import BANDS
 from velatura.training.batches import Batch, Batches, batch_stream
 from velatura.training.captions import caption, imagenet_names
 from velatura.training.conditioning import ConditioningSampler
 from velatura.training.denoiser import Denoiser, DenoiserRecipe, make_text_encoder, make_unet, save_house
-from velatura.training.denoiser_optimisation import BANDS, DenoiserOptimisation, DenoiserRows
+from velatura.training.denoiser_optimisation import DenoiserOptimisation, DenoiserRows
 from velatura.training.recolouring import recoloured
 from velatura.training.shards import Example, read_shards
 from velatura.training.training_log import TrainingLog, TrainingRun, process_seed

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from math import inf
 
 import torch
+from torch import Tensor
 
 from velatura.errors import PictureError
-from velatura.models.noise_schedule import add_noise_each
+from velatura.models.noise_schedule import split_v
+from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
 from velatura.training.captions import PLACEHOLDER
 from velatura.training.conditioning import ConditioningSampler
-from velatura.training.denoiser_optimisation import BANDS, DenoiserOptimisation
+from velatura.training.denoiser import averaged_weights
+from velatura.training.denoiser_optimisation import DenoiserOptimisation
 from velatura.training.shards import Example
 
 CAPTION = f"a painting in the style of {PLACEHOLDER}"
@@ -47,18 +50,16 @@ class HeldOut:
         """Mean squared error of the noise in ten bands of timesteps, for fixed noise; ``without_gain`` counts how often
         in a row their mean has not fallen.
         """
-        generator, losses = torch.Generator().manual_seed(0), []
-        abars, conditions = self.training.abars, self.conditions
-        width = len(abars) // BANDS
-        with self.training.averaged() as model, self.training.accelerator.autocast():
-            for timestep in range(width // 2, width * BANDS, width):
-                abar = float(abars[timestep])
-                noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
-                noisy = add_noise_each(self.latents, noise, [abar] * len(noise))
-                timesteps = torch.full((len(noise),), timestep, device=noise.device)
-                v = model(noisy, timesteps, conditions.ids, conditions.at, conditions.embeddings).float()
-                predicted = abar**0.5 * v + (1 - abar) ** 0.5 * noisy
-                losses.append(round((predicted - noise).square().mean().item(), 5))
+        model, conditions = self.training.model, self.conditions
+        abars = self.training.abars.tolist()
+
+        def predict(noisy: Tensor, timestep: int) -> Tensor:
+            timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
+            v = model(noisy, timesteps, conditions.ids, conditions.at, conditions.embeddings).float()
+            return split_v(noisy, v, self.training.abars[timesteps])[1]
+
+        with averaged_weights(model, self.training.average), self.training.accelerator.autocast():
+            losses = loss_by_band(predict, self.latents, abars)
         mean = sum(losses) / len(losses)
         self.without_gain = 0 if mean < self.best else self.without_gain + 1
         self.best = min(self.best, mean)

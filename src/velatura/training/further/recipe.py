@@ -17,8 +17,8 @@ class FurtherRecipe:
     ``shown_share`` of the pictures with a word are shown as another content where there is much noise: a painted-over
     photo as the photo beneath, ``destylised_share`` of the paintings with little of their strokes, all others in
     another picture's colours. ``other_crop_share`` of the paintings' words are of a crop of the painting.
-    The held-out loss is measured every ``check_minutes``; training ends early when it has not fallen ``patience`` times
-    in a row.
+    The held-out loss is measured every ``check_minutes``; training ends early when it has not fallen more than
+    ``patience`` times in a row.
     """
 
     minutes: float = 60.0
