@@ -79,7 +79,7 @@ class Scene:
     def steering(self) -> Steering:
         """Everything that is computed once for a picture."""
         objectives = self.method.objectives(self.content, self.regions, self.shares, self.context)
-        return self.method.steering(self.predict, objectives, self.content.latents, self.backbone)
+        return self.method.steering(self.predict, objectives, self.content.latents, self.context)
 
     def steered(self, steering: Steering) -> object:
         """What the loop does at each step: the prediction, and its steering."""

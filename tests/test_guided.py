@@ -496,7 +496,7 @@ def test_a_sweep_repeats_neither_the_inversion_nor_what_is_made_of_the_style(cor
             spent[cached] += backbone.evaluations - before
         assert np.array_equal(np.asarray(made[True]), np.asarray(made[False]))
     assert spent[False] - spent[True] == 3 + corrections  # of the three steps that both walk up
-    assert cache.hits == 3  # the inversion, the textures, the palette
+    assert cache.hits == 4  # the inversion, the textures, the palette, the grid of the latents
 
 
 def test_statistics_of_other_features_than_those_at_hand_are_made_again() -> None:

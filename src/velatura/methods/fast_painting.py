@@ -13,7 +13,7 @@ from velatura.diffusion.even_levels import EvenLevelsSampler
 from velatura.diffusion.inversion import Predict
 from velatura.errors import ModelError
 from velatura.methods.context import RunContext
-from velatura.methods.latent_grid import grid_channels, without_grid
+from velatura.methods.latent_grid import kept_grid_channels, without_grid
 from velatura.methods.latent_regions import regions_of_steps
 from velatura.models.backbone import Backbone, Prediction
 from velatura.models.house.backbone import HouseBackbone
@@ -76,11 +76,8 @@ def painted_latents(
     noised = add_noise(latents, context.noise(latents.shape), sampler.abars[0])
     predict = _predictor(latents, placement, styles, sampler.timesteps, context.backbone)
     painted = denoise(predict, noised, sampler, progress=context.progress)
-    channels = context.cache.get_or_compute(
-        ("grid channels", context.backbone.fingerprint), lambda: grid_channels(context.backbone, latents)
-    )
     reached = placement.reached((latents.shape[2], latents.shape[3])).to(latents)
-    return latents + reached * without_grid(painted - latents, channels)
+    return latents + reached * without_grid(painted - latents, kept_grid_channels(latents, context))
 
 
 def _predictor(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from velatura.diffusion.guidance_scaling import local_means
+from velatura.methods.context import RunContext
 from velatura.models.backbone import Backbone
 
 PROBE, CELLS = 0.5, 8  # value and side, in latents, of the constant latents that are decoded
@@ -28,6 +29,12 @@ def grid_channels(backbone: Backbone, latents: Tensor) -> Tensor:
     colour = change.mean((2, 3), keepdim=True)
     pattern = (change - colour).square().mean((1, 2, 3))
     return (pattern > colour.square().mean((1, 2, 3))).to(latents)
+
+
+def kept_grid_channels(latents: Tensor, context: RunContext[Backbone]) -> Tensor:
+    """``grid_channels`` of the run's model, found once and kept in the context's cache."""
+    key = ("grid channels", context.backbone.fingerprint)
+    return context.cache.get_or_compute(key, lambda: grid_channels(context.backbone, latents))
 
 
 def without_grid(change: Tensor, channels: Tensor) -> Tensor:

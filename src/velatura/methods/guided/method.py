@@ -44,7 +44,7 @@ from velatura.methods.guided.steering import (
     at_resolution,
     recomputed,
 )
-from velatura.methods.latent_grid import grid_channels
+from velatura.methods.latent_grid import kept_grid_channels
 from velatura.methods.latent_regions import StepRegions, regions_of_steps
 from velatura.methods.recommendations import with_recommended
 from velatura.methods.region_borders import with_sharp_borders
@@ -147,7 +147,7 @@ class Guided(GuidedSettings):
         predict = self.predictor_of_steps(placement.regions, steps, backbone)
         with torch.no_grad():
             start = start_latents(latents, placement, self, context)
-            result, losses = self.denoised(start, self.steering(predict, objectives, latents, backbone), context)
+            result, losses = self.denoised(start, self.steering(predict, objectives, latents, context), context)
         return GuidedLatents(pixels, latents, result, objectives, losses)
 
     @property
@@ -182,11 +182,15 @@ class Guided(GuidedSettings):
         return result, losses
 
     def steering(
-        self, predict: Predict, objectives: Sequence[RegionObjective], latents: Tensor, backbone: Backbone
+        self,
+        predict: Predict,
+        objectives: Sequence[RegionObjective],
+        latents: Tensor,
+        context: RunContext[Backbone],
     ) -> Steering:
         """What moves the steps of a content with these clean ``latents``."""
         return Steering(
-            backbone,
+            context.backbone,
             Traced(recomputed(predict) if self.activations == "recomputed" else predict),
             objectives,
             latents,
@@ -195,7 +199,7 @@ class Guided(GuidedSettings):
             self.guidance_rms,
             self.gradient_steps,
             self.loss_resolution,
-            grid_channels(backbone, latents) if self.gradient_scale == "rms" else None,
+            kept_grid_channels(latents, context) if self.gradient_scale == "rms" else None,
         )
 
     def objectives(
