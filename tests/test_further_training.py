@@ -154,10 +154,12 @@ def test_the_rate_rises_by_steps_and_falls_by_time(recipe: FurtherRecipe | FastR
 
 
 def test_a_run_ends_by_itself_goes_on_and_its_model_loads(shards: Path, tmp_path: Path) -> None:
-    house, out = tiny_house(), tmp_path / "run"
+    house, out = copy.copy(tiny_house()), tmp_path / "run"
+    house.recommended_settings = {"guidance_scale": 2.0, "s2prest.edge_condition": 0.5}
     before = {name: value.clone() for name, value in house.unet.state_dict().items()}
     folder = train_further(house, TrainingRun(shards, out, False, Silent()), TINY)
     trained = load_backbone(str(folder), "cpu", "fp32")
+    assert trained.recommended_settings == house.recommended_settings != {}
     pixels = smooth_pixels(64, 64)
     assert torch.allclose(trained.encode(pixels), house.encode(pixels), atol=2e-2)  # kept in half precision
     assert TrainingLog(out).load()["step"] == 1

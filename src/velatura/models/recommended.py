@@ -50,6 +50,12 @@ def read_recommended_settings(folder: Path) -> RecommendedSettings:
         raise ModelError(f"{path} should hold an object of settings ({', '.join(KINDS)}), but: {error}.") from None
 
 
+def write_recommended_settings(folder: Path, settings: RecommendedSettings) -> None:
+    """Write ``recommended_settings.json``, or nothing where no setting is recommended."""
+    if settings:
+        (folder / RECOMMENDED_FILE).write_text(json.dumps(dict(settings), indent=2) + "\n")
+
+
 def for_method(method: str, settings: RecommendedSettings) -> RecommendedSettings:
     """What is recommended for a method, by the settings' own names; what is said for it alone goes first.
 

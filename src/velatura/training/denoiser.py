@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import PROMPT_LENGTH
+from velatura.models.recommended import RecommendedSettings, write_recommended_settings
 from velatura.models.token_embeddings import token_embeddings_replaced
 from velatura.training.batches import LARGE
 
@@ -153,9 +155,23 @@ def averaged_weights(model: nn.Module, average: EMAModel) -> Iterator[None]:
         average.restore(model.parameters())
 
 
-def save_house(out: Path, model: Denoiser, average: EMAModel, tokenizer: CLIPTokenizer, vae: HouseAutoencoder) -> None:
-    """Write the averaged model as a diffusers folder, fp16, in files of at most 15 MB."""
+def save_house(
+    out: Path,
+    model: Denoiser,
+    average: EMAModel,
+    tokenizer: CLIPTokenizer,
+    vae: HouseAutoencoder,
+    recommended: RecommendedSettings,
+) -> None:
+    """Put the averaged model in the place of the folder ``out``: diffusers' files, fp16, of at most 15 MB, and the
+    settings that are ``recommended`` with it.
+    """
     with averaged_weights(model, average):
         # A copy is halved, never the model: changing a parameter's format drops the hooks that share its gradients.
         averaged, autoencoder = copy.deepcopy(model).half(), copy.deepcopy(vae).half()
-    house_pipeline(averaged, tokenizer, autoencoder).save_pretrained(out, max_shard_size="15MB")
+    unfinished = out.with_name(f".{out.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    house_pipeline(averaged, tokenizer, autoencoder).save_pretrained(unfinished, max_shard_size="15MB")
+    write_recommended_settings(unfinished, recommended)
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)

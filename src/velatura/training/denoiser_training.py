@@ -65,7 +65,7 @@ def train_denoiser(vae: HouseAutoencoder, run: TrainingRun, recipe: DenoiserReci
         run.progress.note(loss=sum(by_band) / BANDS)
         log.write(step=done, side=side, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
         log.save({**training.state(), "step": done})
-        save_house(run.out / "house", model, training.average, tokenizer, vae)
+        save_house(run.out / "house", model, training.average, tokenizer, vae, {})
 
 
 def _image_encoder(examples: Sequence[Example], word_width: int) -> HouseImageEncoder:

@@ -31,8 +31,9 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
     """Train a copy of a model's parts for the recipe's minutes, at least for one step; returns the new model's folder.
 
     The run's folder gets ``latents.safetensors``, ``log.jsonl``, a checkpoint in parts of at most 16 MiB, and as
-    ``house`` the running average that was best on the held-out pictures. Raises PictureError where the shards lack
-    pictures, ModelError where there is nothing to resume from, or nothing was gained.
+    ``house`` the running average that was best on the held-out pictures, with the settings that are recommended for
+    the model it started from. Raises PictureError where the shards lack pictures, ModelError where there is nothing to
+    resume from, or nothing was gained.
     """
     examples = _examples(run.shards)
     pipeline, log = copy.deepcopy(backbone.pipeline), TrainingLog(run.out)
@@ -59,7 +60,8 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
         if clock.due("check", recipe.check_minutes):
             log.write(step=step, held_out=held_out.measure())
             if not held_out.without_gain:
-                save_house(folder, model, training.average, pipeline.tokenizer, pipeline.vae)
+                parts = (model, training.average, pipeline.tokenizer, pipeline.vae)
+                save_house(folder, *parts, backbone.recommended_settings)
         if clock.due("save", recipe.save_minutes):
             log.save({**training.state(), "step": step, "best": held_out.best})
     if held_out.best == inf:
