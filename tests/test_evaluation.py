@@ -30,6 +30,7 @@ from velatura.evaluation import (
     psnr,
     region_sharpness,
     ssim,
+    texture_wavelength,
 )
 from velatura.evaluation.classes import ColourDistance, EdgeF1, GramDistance, LocalStructure
 from velatura.picture import Picture, image_to_pixels
@@ -334,3 +335,12 @@ def test_results_may_overshoot_and_be_of_short_numbers() -> None:
     assert edge_f1(pixels, pixels) == 1
     assert edge_f1(pixels.bfloat16(), pixels.bfloat16()) == 1
     assert outline_leak(*[smooth_pixels(seed=seed).bfloat16() for seed in range(3)]) <= 1
+
+
+def test_textures_waves_grow_with_a_picture_and_not_with_its_size() -> None:
+    noise = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    large, small = blurred(noise, 1.0), blurred(noise[..., :128, :128], 1.0)
+    enlarged = F.interpolate(small, scale_factor=2, mode="bicubic")
+    assert texture_wavelength(large) == pytest.approx(texture_wavelength(small), rel=0.15)
+    assert texture_wavelength(enlarged) == pytest.approx(2 * texture_wavelength(small), rel=0.05)
+    assert texture_wavelength(0 * small) != texture_wavelength(0 * small)  # not a number: there is no structure

@@ -5,6 +5,7 @@ from velatura.evaluation.lattice import lattice_level, lattice_ratio
 from velatura.evaluation.leakage import class_overlap, content_leak, outline_leak
 from velatura.evaluation.structure import gradient_agreement, invented_edges, local_structure
 from velatura.evaluation.style import colour_distance, feature_distance, gram_distance, magenta_similarity
+from velatura.evaluation.texture import texture_wavelength
 from velatura.evaluation.tones import clipped_share, luminance_range, region_sharpness
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "psnr",
     "region_sharpness",
     "ssim",
+    "texture_wavelength",
 ]

@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from velatura.diffusion.denoising import denoise
 from velatura.diffusion.guidance import classifier_free, conditional
-from velatura.diffusion.inversion import Predict, ddim_denoise, invert
+from velatura.diffusion.guidance_scaling import GuidanceScaling
+from velatura.diffusion.inversion import ddim_denoise, invert
 from velatura.diffusion.samplers import Run, make_sampler
 from velatura.errors import ModelError
-from velatura.evaluation import colour_distance, edge_f1, magenta_similarity, psnr
-from velatura.models.features.magenta import STYLE_NUMBERS
+from velatura.evaluation import psnr
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.loading.load import load_backbone
 from velatura.picture import pixels_to_image
@@ -25,13 +26,19 @@ from velatura.progress import Progress
 from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
 from velatura.training.shards import read_shards
+from velatura.training.word_restyling import (
+    STEPS,
+    Guidance,
+    Restyled,
+    recommended_scaling,
+    restyle,
+    texture_growth,
+    usual_vector,
+)
 
-STEPS = 50
-GUIDANCE = 3.0
-STRENGTH = 0.6
+GUIDANCE, STRONG_GUIDANCE = 3.0, 5.0
 CONTENTS = 10  # of the held-out pictures, the first
-RESTYLED = 24
-PART = 8  # pictures at a time
+RESTYLED, ENLARGED = 24, 6
 CAPTIONS = (
     "",
     "a photo of a face",
@@ -73,12 +80,6 @@ def inversion_psnr(backbone: HouseBackbone, pixels: Tensor, latents: Tensor, cor
     return psnr(backbone.decode(back), pixels)
 
 
-def _denoised(backbone: HouseBackbone, predict: Predict, start: Tensor, run: int, progress: Progress) -> Tensor:
-    """Pixels of latents denoised over the last ``run`` of 50 DDIM steps."""
-    sampler = make_sampler("ddim", backbone.schedule, Run(STEPS, run))
-    return backbone.decode(denoise(predict, start, sampler, progress=progress))
-
-
 def _samples(backbone: HouseBackbone, progress: Progress) -> Tensor:
     """A picture for each of the captions, from fixed noise."""
     generator = torch.Generator().manual_seed(1)
@@ -86,31 +87,33 @@ def _samples(backbone: HouseBackbone, progress: Progress) -> Tensor:
     shape = (len(CAPTIONS), backbone.latent_channels, side, side)
     noise = torch.randn(shape, generator=generator).to(backbone.device)
     predict = classifier_free(backbone, backbone.encode_prompt(CAPTIONS), backbone.unconditional(), GUIDANCE)
-    return _denoised(backbone, predict, noise, STEPS, progress)
+    sampler = make_sampler("ddim", backbone.schedule, Run(STEPS, STEPS))
+    return backbone.decode(denoise(predict, noise, sampler, progress=progress))
 
 
-def _restyled(backbone: HouseBackbone, contents: Tensor, styles: Tensor, progress: Progress) -> Tensor:
-    """Contents under the words of styles: inverted to strength 0.6, denoised with guidance 3."""
-    words = torch.cat([backbone.style_word(style[None]) for style in styles])
-    conditioning = backbone.encode_prompt(["a painting in the style of *"] * len(styles), words)
-    unconditional = backbone.unconditional()
-    run = round(STRENGTH * STEPS)
-    levels = backbone.schedule.ddim_levels(STEPS).up_to(run)
-    start = invert(conditional(backbone, unconditional), backbone.encode(contents), levels).noisiest
-    return _denoised(backbone, classifier_free(backbone, conditioning, unconditional, GUIDANCE), start, run, progress)
-
-
-def _restyling(contents: Tensor, styles: Tensor, restyled: Tensor, usual: Tensor) -> dict[str, float]:
-    """Mean distances of contents to their styles, before and after restyling."""
-    pairs = list(zip(*(torch.split(pixels, 1) for pixels in (contents, styles, restyled)), strict=True))
-    measures = {
-        "magenta, before": [magenta_similarity(content, style, usual) for content, style, _ in pairs],
-        "magenta, restyled": [magenta_similarity(result, style, usual) for _, style, result in pairs],
-        "colour, before": [colour_distance(content, style) for content, style, _ in pairs],
-        "colour, restyled": [colour_distance(result, style) for _, style, result in pairs],
-        "edges kept": [edge_f1(result, content) for content, _, result in pairs],
+def _restyling(
+    backbone: HouseBackbone, contents: Tensor, styles: Tensor, out: Path, progress: Progress
+) -> dict[str, object]:
+    """Measures of contents under the styles' words, with and without the recommended change of guidance, and how far
+    the texture grows with the picture; a sheet of each.
+    """
+    own = recommended_scaling(backbone)
+    guidance = {
+        "plain guidance 3": Guidance(GUIDANCE, GuidanceScaling()),
+        "guidance 3": Guidance(GUIDANCE, own),
+        "guidance 5": Guidance(STRONG_GUIDANCE, own),
     }
-    return {name: round(sum(values) / len(values), 3) for name, values in measures.items()}
+    restyled = dict(zip(guidance, restyle(backbone, contents, styles, list(guidance.values()), progress), strict=True))
+    for name, made in restyled.items():
+        sheet = grid(torch.stack(list(made), 1).flatten(0, 1), 12)
+        sheet.save(out / f"restyled-{name.replace(' ', '-')}.png")
+    few, usual = slice(0, ENLARGED), usual_vector(backbone)
+    large = F.interpolate(contents[few], scale_factor=2, mode="bicubic", antialias=True).clamp(-1, 1)
+    (enlarged,) = restyle(backbone, large, styles[few], [guidance["guidance 3"]], progress)
+    grid(enlarged.results, 3).save(out / "restyled-512-px.png")
+    small = Restyled(*(pixels[few] for pixels in restyled["guidance 3"]))
+    report: dict[str, object] = {f"restyled by a word, {name}": made.measures(usual) for name, made in restyled.items()}
+    return report | {"texture wavelength, 512 px over 256 px": texture_growth(small, enlarged)}
 
 
 @torch.no_grad()
@@ -150,10 +153,6 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
     numbers, others = torch.arange(RESTYLED), len(pixels) - CONTENTS
     contents = pixels[(numbers + numbers // others) % CONTENTS]  # no pair twice
     styles = pixels[CONTENTS:][numbers % others]
-    parts = zip(torch.split(contents, PART), torch.split(styles, PART), strict=True)
-    restyled = torch.cat([_restyled(backbone, *part, progress) for part in parts])
-    grid(torch.stack([contents, styles, restyled], 1).flatten(0, 1), 12).save(out / "restyled.png")
-    usual = backbone.pipeline.image_encoder.mean[:STYLE_NUMBERS].float()
-    report["restyled by a word"] = _restyling(contents, styles, restyled, usual)
+    report |= _restyling(backbone, contents, styles, out, progress)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
