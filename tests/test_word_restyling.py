@@ -23,6 +23,7 @@ def test_each_photo_is_restyled_once_a_guidance() -> None:
     asked = [Guidance(1.0, plain), Guidance(3.0, plain), Guidance(3.0, without)]
     conditional, guided, unguided = restyle(house, CONTENTS, STYLES, asked, Silent())
     assert conditional.results.shape == CONTENTS.shape
+    assert all(made.results.abs().max() <= 1 for made in (conditional, guided, unguided))
     assert not torch.allclose(guided.results, conditional.results, atol=1e-3)
     assert torch.allclose(unguided.results, conditional.results, atol=1e-3)  # no channel's difference is extrapolated
     assert torch.equal(guided.contents, CONTENTS) and torch.equal(guided.styles, STYLES)

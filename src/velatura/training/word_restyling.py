@@ -89,7 +89,7 @@ def restyle(
         start = invert(conditional(backbone, unconditional), backbone.encode(part), levels).noisiest
         for made, (scale, scaling) in zip(results, guidance, strict=True):
             predict = classifier_free(backbone, conditioning, unconditional, scale, scaling)
-            made.append(backbone.decode(denoise(predict, start, sampler, progress=progress)))
+            made.append(backbone.decode(denoise(predict, start, sampler, progress=progress)).clamp(-1, 1))
     return [Restyled(contents, styles, torch.cat(made)) for made in results]
 
 
