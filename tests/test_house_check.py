@@ -26,8 +26,9 @@ def example(seed: int) -> Example:
 
 
 def test_a_check_reports_and_draws_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, fewer in ((check, "RESTYLED", 2), (check, "ENLARGED", 1), (word_restyling, "STEPS", 4)):
-        monkeypatch.setattr(module, name, fewer)
+    fewer = {(check, "RESTYLED"): 2, (check, "ENLARGED"): 1, (check, "STEPS"): 4, (word_restyling, "STEPS"): 4}
+    for (module, name), number in fewer.items():
+        monkeypatch.setattr(module, name, number)
     write_shards([example(seed) for seed in range(14)], tmp_path / "shards", "heldout")
     tiny_house().pipeline.save_pretrained(tmp_path / "house")
     report = check.check_house(str(tmp_path / "house"), tmp_path / "shards", tmp_path / "out", Silent())
