@@ -165,12 +165,11 @@ def test_a_seed_repeats_a_picture_and_the_base_unet_stays_bit_identical() -> Non
 
 
 def test_strength_zero_is_the_content_and_a_small_one_a_small_change() -> None:
-    backbone = tiny_house()
-    with torch.no_grad():
-        decoded = backbone.decode(backbone.encode(image_to_pixels(CONTENT.image)))
     still = run(dataclasses.replace(QUICK, strength=0.0))
-    expected = ((decoded[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
-    assert np.abs(array(still) - expected.numpy()).max() <= 1 and still.scores["unet_evaluations"] == 0
+    assert (
+        np.abs(array(still) - np.asarray(CONTENT.image, dtype=float)).max() <= 1
+        and still.scores["unet_evaluations"] == 0
+    )
     changes = [
         np.abs(array(run(dataclasses.replace(QUICK, strength=strength))) - array(still)).mean()
         for strength in (0.05, 0.3, 0.9)

@@ -176,6 +176,37 @@ def test_a_run_ends_by_itself_goes_on_and_its_model_loads(shards: Path, tmp_path
         train_further(house, TrainingRun(shards, tmp_path / "none", True, Silent()), TINY)
 
 
+def test_a_run_replaces_neither_an_earlier_one_nor_other_files(shards: Path, tmp_path: Path) -> None:
+    house, out = tiny_house(), tmp_path / "run"
+    train_further(house, TrainingRun(shards, out, False, Silent()), TINY)
+    kept = (out / "checkpoint.json").read_bytes()
+    with pytest.raises(ModelError, match="--resume"):
+        train_further(house, TrainingRun(shards, out, False, Silent()), TINY)
+    assert (out / "checkpoint.json").read_bytes() == kept
+    adapter = out / "house" / "fast_adapter.safetensors"
+    adapter.write_text("precious")
+    with pytest.raises(ModelError, match=r"fast_adapter\.safetensors"):
+        train_further(house, TrainingRun(shards, out, True, Silent()), TINY)
+    assert adapter.read_text() == "precious"
+    (tmp_path / "other" / "house").mkdir(parents=True)
+    (tmp_path / "other" / "house" / "mywork.txt").write_text("precious")
+    with pytest.raises(ModelError, match=r"mywork\.txt"):
+        train_further(house, TrainingRun(shards, tmp_path / "other", False, Silent()), TINY)
+
+
+def test_a_checkpoint_of_another_training_is_refused(shards: Path, tmp_path: Path) -> None:
+    TrainingLog(tmp_path / "fast").save({"adapter": torch.zeros(1), "step": 1})
+    with pytest.raises(ModelError, match="another kind of training"):
+        train_further(tiny_house(), TrainingRun(shards, tmp_path / "fast", True, Silent()), TINY)
+
+
+def test_how_often_nothing_was_gained_outlasts_a_resumption(shards: Path, tmp_path: Path) -> None:
+    still = dataclasses.replace(TINY, learning_rate=0.0)
+    for resume in (False, True, True):
+        train_further(tiny_house(), TrainingRun(shards, tmp_path / "run", resume, Silent()), still)
+    assert TrainingLog(tmp_path / "run").load()["without_gain"] == 2
+
+
 def test_training_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(shards: Path, tmp_path: Path) -> None:
     wild = dataclasses.replace(
         TINY,
@@ -214,3 +245,6 @@ def test_the_command_trains_and_refuses_in_a_sentence(
     assert (out / "house" / "model_index.json").is_file()
     assert run_command(monkeypatch, *asked, "--shards", str(empty)) == 2
     assert "no training pictures" in capsys.readouterr().err
+    before = ("train-house", "--resume", *asked[1:])
+    assert run_command(monkeypatch, *before, "--shards", str(shards)) == 2
+    assert "--resume stands before 'further'" in capsys.readouterr().err

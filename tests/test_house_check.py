@@ -12,6 +12,7 @@ import torch
 
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
+from velatura.errors import PictureError
 from velatura.models.house.image_encoder import EMBEDDING
 from velatura.progress import Silent
 from velatura.training import check, word_restyling
@@ -23,6 +24,13 @@ def example(seed: int) -> Example:
     buffer = io.BytesIO()
     smooth_image(256, 260, seed).save(buffer, "WEBP")
     return Example(buffer.getvalue(), Description("photo"), torch.zeros(EMBEDDING))
+
+
+def test_too_few_held_out_pictures_are_one_sentence_before_any_work(tmp_path: Path) -> None:
+    write_shards([example(seed) for seed in range(3)], tmp_path / "shards", "heldout")
+    with pytest.raises(PictureError, match="holds 3 pictures"):
+        check.check_house("house", tmp_path / "shards", tmp_path / "out", Silent())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_check_reports_and_draws_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

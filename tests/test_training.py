@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import smooth_image, smooth_pixels
-from velatura.errors import ModelError, PictureError
+from velatura.errors import ModelError, PictureError, SettingError
 from velatura.evaluation import colour_distance, edge_f1, psnr
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import EMBEDDING
@@ -31,7 +31,7 @@ from velatura.training.batches import Batch, Batches
 from velatura.training.captions import Description, caption, describe_painting, describe_photo
 from velatura.training.denoiser import DenoiserRecipe
 from velatura.training.denoiser_training import train_denoiser
-from velatura.training.pack import shuffled
+from velatura.training.pack import Sources, pack, shuffled
 from velatura.training.recolouring import recoloured, recolouring_noise
 from velatura.training.shards import Example, read_shards, write_shards
 from velatura.training.training_log import TrainingRun
@@ -226,3 +226,16 @@ def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
         train_autoencoder(run, AutoencoderRecipe())
     with pytest.raises(ModelError, match="no tokenizer"):
         train_denoiser(HouseAutoencoder(), run, TINY)
+
+
+def test_packing_replaces_no_shards_and_names_what_is_no_picture(shards: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in shards.iterdir()}
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a.jpg").write_text("no")
+    odd = Sources([tmp_path / "odd"], [tmp_path / "odd"], [tmp_path / "odd"])
+    with pytest.raises(SettingError, match=r"shards in .* already"):
+        pack(odd, shards, 0.5, 0, Silent())
+    assert {path.name: path.read_bytes() for path in shards.iterdir()} == before
+    with pytest.raises(PictureError, match=r"a\.jpg"):
+        pack(odd, tmp_path / "new", 0.5, 0, Silent())
+    assert not (tmp_path / "new").exists()

@@ -19,6 +19,8 @@ app = typer.Typer(help="Train the embedded model.", invoke_without_command=True)
 
 Folders = Annotated[list[Path] | None, typer.Option(help="A folder; repeatable.", show_default=False)]
 
+Minutes = Annotated[float, typer.Option(help="How long it goes on, from now; it ends by itself.", min=0, max=100_000)]
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -32,10 +34,10 @@ class TrainOptions:
         "runs/house"
     )
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")] = False
-    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 6000
-    deeper_steps: Annotated[int, typer.Option(help="Steps of the same made deeper.")] = 8000
-    small_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 128 px pictures.")] = 6000
-    large_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 256 px pictures.")] = 4000
+    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.", min=1)] = 6000
+    deeper_steps: Annotated[int, typer.Option(help="Steps of the same made deeper.", min=1)] = 8000
+    small_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 128 px pictures.", min=1)] = 6000
+    large_steps: Annotated[int, typer.Option(help="Steps of the denoiser on 256 px pictures.", min=1)] = 4000
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
 
 
@@ -43,7 +45,9 @@ class TrainOptions:
 @with_options(TrainOptions)
 def train_house(options: TrainOptions) -> None:
     """Pack (unless OUT/shards exists), train autoencoder and denoiser, check; the model is OUT/denoiser/house."""
-    if options.context.invoked_subcommand is not None:
+    command = options.context.invoked_subcommand
+    if command is not None:
+        _check_none_given(options.context, command)
         return
     from velatura.training.pack import Sources
     from velatura.training.recipe import Recipe, run_recipe
@@ -56,6 +60,15 @@ def train_house(options: TrainOptions) -> None:
     typer.echo(options.out / "denoiser" / "house")
 
 
+def _check_none_given(context: typer.Context, command: str) -> None:
+    """Raise SettingError for options that stand before a sub-command, where they would do nothing."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise SettingError(f"--{option} stands before '{command}', where it does nothing: write it behind.")
+
+
 @dataclass(frozen=True)
 class PackOptions:
     """Options of ``velatura train-house pack``."""
@@ -64,7 +77,9 @@ class PackOptions:
     paintings: Folders = None
     heldout: Folders = None
     out: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("runs/house/shards")
-    painted_share: Annotated[float, typer.Option(help="Share of the photos that is also painted over.")] = 0.6
+    painted_share: Annotated[
+        float, typer.Option(help="Share of the photos that is also painted over.", min=0, max=1)
+    ] = 0.6
     quality: Annotated[int, typer.Option(help="WebP quality of the pictures.", min=1, max=100)] = 82
     seed: Annotated[int, typer.Option(help="Seed of the choices.")] = 0
 
@@ -92,9 +107,9 @@ class PairsOptions:
     out: Annotated[Path, typer.Option(help="The folder to which files of pairs are added.")] = Path("runs/pairs")
     teacher: Annotated[str, typer.Option(help="Who paints: magenta, guided, or quick (guided's preset).")] = "quick"
     model: Annotated[str, typer.Option(help="The house model in whose latents they are.")] = "house"
-    minutes: Annotated[float, typer.Option(help="How long to make pairs; it ends by itself.", min=0)] = 60.0
+    minutes: Minutes = 60.0
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto"
-    seed: Annotated[int, typer.Option(help="Seed of everything: another one makes other pairs.")] = 0
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
 
 
 @app.command("pairs")
@@ -123,7 +138,7 @@ class FastOptions:
     pairs: Folders = None
     out: Annotated[Path, typer.Option(help="The run's folder: log, checkpoint, the adapter.")] = Path("runs/fast")
     model: Annotated[str, typer.Option(help="The house model to adapt.")] = "house"
-    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 60.0
+    minutes: Minutes = 60.0
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
     device: Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
@@ -164,7 +179,7 @@ class FurtherOptions:
         "runs/further"
     )
     model: Annotated[str, typer.Option(help="The house model to start from.")] = "house"
-    minutes: Annotated[float, typer.Option(help="How long to train; it ends by itself.", min=0)] = 60.0
+    minutes: Minutes = 60.0
     batch: Annotated[int, typer.Option(help="Crops of 128 px at a time; a quarter as many of 256 px.", min=1)] = 48
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
     compile: Annotated[bool, typer.Option("--compile", help="Compile the training pass (for a GPU).")] = False

@@ -57,7 +57,7 @@ class Fast(RegionalMethod):
     ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and the
     result's once more (less below strength 0.5: a small strength is a small change).
     ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of that start is put back into the result
-    (less below strength 0.5).
+    (more below strength 0.5: at strength 0 all of it, and the result is the content).
     ``size`` is the working length of the short side in pixels (0: the model's native size).
 
     Raises SettingError for values outside these ranges.
@@ -130,8 +130,9 @@ class Fast(RegionalMethod):
         styles = [painted_style(region.style, backbone) for region in placement.regions]
         painted = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
         pixels = backbone.decode(painted)
-        if share * self.sharpness:
-            pixels = pixels + share * self.sharpness * (start - backbone.decode(latents))
+        detail = 1 - share * (1 - self.sharpness)
+        if detail:
+            pixels = pixels + detail * (start - backbone.decode(latents))
         pixels = with_sharp_borders(pixels, start, placement, backbone.factor)
         return with_colours(pixels, pixels, placement, FINAL_SHARE * share * self.palette or None)
 

@@ -177,7 +177,8 @@ def _train(
     heldout = read_shards(run.shards, "heldout")
     checks = centre_crops(heldout).to(accelerator.device) if heldout else None
     log = TrainingLog(run.out)
-    first = training.restore(log.load()) if run.resume else 0
+    state = log.begin(run.resume, "model")
+    first = training.restore(state) if state else 0
     seed = process_seed(recipe.seed, accelerator.process_index, first)
     torch.manual_seed(seed)
     stream = batch_stream(batches, recipe.batch, SIDE, seed, accelerator.device)

@@ -17,7 +17,7 @@ from velatura.diffusion.guidance import classifier_free, conditional
 from velatura.diffusion.guidance_scaling import GuidanceScaling
 from velatura.diffusion.inversion import ddim_denoise, invert
 from velatura.diffusion.samplers import Run, make_sampler
-from velatura.errors import ModelError
+from velatura.errors import ModelError, PictureError
 from velatura.evaluation import psnr
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.loading.load import load_backbone
@@ -25,7 +25,7 @@ from velatura.picture import pixels_to_image
 from velatura.progress import Progress
 from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
-from velatura.training.shards import read_shards
+from velatura.training.shards import Example, read_shards
 from velatura.training.word_restyling import (
     STEPS,
     Guidance,
@@ -38,6 +38,7 @@ from velatura.training.word_restyling import (
 
 GUIDANCE, STRONG_GUIDANCE = 3.0, 5.0
 CONTENTS = 10  # of the held-out pictures, the first
+LEAST_STYLES = 3
 RESTYLED, ENLARGED = 24, 6
 CAPTIONS = (
     "",
@@ -116,17 +117,28 @@ def _restyling(
     return report | {"texture wavelength, 512 px over 256 px": texture_growth(small, enlarged)}
 
 
+def held_out_pictures(shards: Path) -> list[Example]:
+    """The pictures of the check: ten contents, then styles. Raises PictureError where there are fewer."""
+    found = read_shards(shards, "heldout")
+    if len(found) < CONTENTS + LEAST_STYLES:
+        raise PictureError(
+            f"The check needs {CONTENTS} held-out contents and {LEAST_STYLES} or more styles after them in the order "
+            f"of their names; {shards} holds {len(found)} pictures: pack them with --heldout."
+        )
+    return found
+
+
 @torch.no_grad()
 def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict[str, object]:
     """Write ``out/report.json`` and sheets of pictures; return the report.
 
     The held-out shards hold ten contents first, then styles (``pairs/content``, ``pairs/style``). Raises ModelError for
-    a model that is not trained by this recipe.
+    a model that is not trained by this recipe, PictureError for too few pictures.
     """
     backbone = load_backbone(model)
     if not isinstance(backbone, HouseBackbone):
         raise ModelError(f"The model {model} is no house model: only models that this recipe trained can be checked.")
-    pixels = centre_crops(read_shards(shards, "heldout")).to(backbone.device)
+    pixels = centre_crops(held_out_pictures(shards)).to(backbone.device)
     latents = torch.cat([backbone.encode(part) for part in torch.split(pixels, 4)])
     decoded = torch.cat([backbone.decode(part) for part in torch.split(latents, 4)])
     empty = backbone.unconditional()

@@ -15,12 +15,18 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from velatura.errors import ModelError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import PROMPT_LENGTH
-from velatura.models.recommended import RecommendedSettings, write_recommended_settings
+from velatura.models.recommended import RECOMMENDED_FILE, RecommendedSettings, write_recommended_settings
 from velatura.models.token_embeddings import token_embeddings_replaced
 from velatura.training.batches import LARGE
+
+SAVED = {
+    *("model_index.json", RECOMMENDED_FILE, "scheduler", "tokenizer"),
+    *("vae", "unet", "text_encoder", "image_encoder"),
+}
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,16 @@ def averaged_weights(model: nn.Module, average: EMAModel) -> Iterator[None]:
         yield
     finally:
         average.restore(model.parameters())
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise ModelError where ``save_house`` would delete from ``folder`` what no training has written."""
+    others = sorted(path.name for path in folder.glob("*") if path.name not in SAVED)
+    if others:
+        raise ModelError(
+            f"{folder}, which the trained model replaces, holds other files ({', '.join(others[:3])}): move them away, "
+            "or give another --out."
+        )
 
 
 def save_house(

@@ -18,7 +18,14 @@ from velatura.training.band_losses import BANDS
 from velatura.training.batches import Batch, Batches, batch_stream
 from velatura.training.captions import caption, imagenet_names
 from velatura.training.conditioning import ConditioningSampler
-from velatura.training.denoiser import Denoiser, DenoiserRecipe, make_text_encoder, make_unet, save_house
+from velatura.training.denoiser import (
+    Denoiser,
+    DenoiserRecipe,
+    check_replaceable,
+    make_text_encoder,
+    make_unet,
+    save_house,
+)
 from velatura.training.denoiser_optimisation import DenoiserOptimisation, DenoiserRows
 from velatura.training.recolouring import recoloured
 from velatura.training.shards import Example, read_shards
@@ -41,7 +48,9 @@ def train_denoiser(vae: HouseAutoencoder, run: TrainingRun, recipe: DenoiserReci
     model = Denoiser(make_unet(recipe, vae.config.latent_channels), make_text_encoder(recipe, tokenizer), image_encoder)
     training = DenoiserOptimisation(model, vae, recipe, accelerator)
     log = TrainingLog(run.out)
-    first = training.restore(log.load()) if run.resume else 0
+    check_replaceable(run.out / "house")
+    state = log.begin(run.resume, "model")
+    first = training.restore(state) if state else 0
     seed = process_seed(recipe.seed, accelerator.process_index, first)
     torch.manual_seed(seed)
     sampler = ConditioningSampler(recipe, tokenizer, random.Random(seed))

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from velatura.errors import PictureError
+from velatura.errors import PictureError, SettingError
 from velatura.models.features.efficientnet_lite import efficientnet_lite0, imagenet_classifier
 from velatura.models.features.magenta import STYLE_NUMBERS, paint_over
 from velatura.models.house.image_encoder import picture_numbers
+from velatura.picture import open_picture
 from velatura.progress import Progress
 from velatura.training.captions import Description, describe_painting, describe_photo, imagenet_names
 from velatura.training.shards import Example, write_shards
@@ -47,8 +48,7 @@ def pictures_in(folders: Sequence[Path]) -> list[Path]:
 
 def _reduced(path: Path) -> Image.Image:
     """The picture with its short side at most 272, and cropped around the centre to at most 400 by 400."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    image = open_picture(path).image
     scale = SHORT_SIDE / min(image.size)
     if scale < 1:
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
@@ -92,8 +92,12 @@ def pack(
 
     ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random painting, whose
     embedding they keep, so that "*" tells how they are painted and not what they show. Raises PictureError for folders
-    without pictures.
+    without pictures and for files that are none, SettingError where ``out`` holds shards.
     """
+    there = sorted(path.name for path in out.glob("*.safetensors"))
+    if there:
+        raise SettingError(f"There are shards in {out} already ({there[0]}): delete them, or give another --out.")
+    held_out = pictures_in(pictures.heldout) if pictures.heldout else []
     cpu = torch.device("cpu")
     network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
     names, chance = imagenet_names(), random.Random(seed)
@@ -112,11 +116,9 @@ def pack(
         painted = paint_over(_pixels(Image.fromarray(photo.pixels())), style[None, :STYLE_NUMBERS])
         image = Image.fromarray(((painted[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
         examples.append(Example(_webp(image, quality), replace(photo.description, kind="painted"), style, number))
-    written = write_shards(shuffled(examples, chance), out, "train")
-    if pictures.heldout:
-        kept = [
-            Example(_webp(image, quality), Description("photo"), picture_numbers(_pixels(image), network)[0])
-            for image in map(_reduced, pictures_in(pictures.heldout))
-        ]
-        written += write_shards(kept, out, "heldout")
-    return written
+    kept = [
+        Example(_webp(image, quality), Description("photo"), picture_numbers(_pixels(image), network)[0])
+        for image in map(_reduced, held_out)
+    ]
+    written = write_shards(kept, out, "heldout") if kept else []
+    return [*write_shards(shuffled(examples, chance), out, "train"), *written]

@@ -12,7 +12,7 @@ from velatura.errors import SettingError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.progress import Progress
 from velatura.training.autoencoder import AutoencoderRecipe, DeeperRecipe, train_autoencoder, train_deeper
-from velatura.training.check import check_house
+from velatura.training.check import check_house, held_out_pictures
 from velatura.training.denoiser import DenoiserRecipe
 from velatura.training.denoiser_training import train_denoiser
 from velatura.training.pack import Sources, pack
@@ -36,15 +36,16 @@ def run_recipe(pictures: Sources, out: Path, recipe: Recipe, resume: bool, progr
 
     ``out`` then holds shards, autoencoder, deeper, denoiser (logs, checkpoints, and the model as ``house``) and check.
     Shards that are there are taken; with ``resume``, so are autoencoders, and unfinished stages go on. Raises
-    SettingError where there are neither shards nor pictures.
+    SettingError where there are neither shards nor pictures, PictureError for too few held-out pictures.
     """
     shards, processes = out / "shards", Accelerator(mixed_precision="bf16")
     if not any(shards.glob("train-*.safetensors")):
-        if not pictures.photos or not pictures.paintings:
-            raise SettingError(f"There are no shards in {shards}: give --photos and --paintings to pack.")
+        if not pictures.photos or not pictures.paintings or not pictures.heldout:
+            raise SettingError(f"There are no shards in {shards}: give --photos, --paintings and --heldout to pack.")
         if processes.is_main_process:
             pack(pictures, shards, recipe.painted_share, recipe.seed, progress)
         processes.wait_for_everyone()
+    held_out_pictures(shards)  # before hours of training
 
     def stage(name: str) -> TrainingRun:
         return TrainingRun(shards, out / name, resume and (out / name / CHECKPOINT).is_file(), progress)

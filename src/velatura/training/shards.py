@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from velatura.errors import PictureError
 from velatura.training.captions import Description
+from velatura.whole_file import whole_file
 
 SHARD_BYTES = 45 * 2**20
 FORMAT = "velatura-shard-1"
@@ -52,11 +54,14 @@ def write_shards(examples: Sequence[Example], folder: Path, name: str) -> list[P
             size = 0
         groups[-1].append(example)
         size += len(example.picture) + 2 * example.embedding.numel()
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_write_shard(group, folder / f"{name}-{index:02}.safetensors") for index, group in enumerate(groups)]
+    paths = [folder / f"{name}-{index:02}.safetensors" for index in range(len(groups))]
+    with ExitStack() as stack:  # all of them, or none
+        for group, path in zip(groups, paths, strict=True):
+            _write_shard(group, stack.enter_context(whole_file(path)))
+    return paths
 
 
-def _write_shard(examples: Sequence[Example], path: Path) -> Path:
+def _write_shard(examples: Sequence[Example], path: Path) -> None:
     joined = b"".join(example.picture for example in examples)
     ends = np.cumsum([len(example.picture) for example in examples], dtype=np.int64)
     save_file(
@@ -69,7 +74,6 @@ def _write_shard(examples: Sequence[Example], path: Path) -> Path:
         path,
         {"format": FORMAT, "descriptions": json.dumps([asdict(example.description) for example in examples])},
     )
-    return path
 
 
 def read_shards(folder: Path, name: str) -> list[Example]:

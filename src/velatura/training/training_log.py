@@ -55,6 +55,21 @@ class TrainingLog:
         except OSError as error:
             warn_not_kept("checkpoint of the training", self.folder, error.strerror or str(error))
 
+    def begin(self, resume: bool, entry: str) -> dict[str, Any] | None:
+        """The checkpoint to go on from, or None where a new run begins.
+
+        Raises ModelError where there is nothing to resume from, where a new run would replace an earlier one, and for
+        a checkpoint without the ``entry`` that this kind of training keeps.
+        """
+        if resume:
+            state = self.load()
+            if entry not in state:
+                raise ModelError(f"The checkpoint in {self.folder} is of another kind of training: give its own --out.")
+            return state
+        if (self.folder / CHECKPOINT).is_file():
+            raise ModelError(f"There is a run in {self.folder} already: go on with --resume, or give another --out.")
+        return None
+
     def load(self) -> dict[str, Any]:
         """The last checkpoint, tensors and plain numbers only. Raises ModelError when there is no whole one."""
         path = self.folder / CHECKPOINT

@@ -14,6 +14,7 @@ from velatura.training.fast.pairs import Pair, write_pairs
 from velatura.training.fast.pictures import Pictures
 from velatura.training.fast.teachers import Teacher
 from velatura.training.timed import Clock
+from velatura.training.training_log import process_seed
 
 SIDE = 256  # px of the photos' crops
 A_FILE = 16  # pairs
@@ -29,9 +30,9 @@ def make_pairs(
 ) -> int:
     """Write files of pairs of (photos, paintings) to ``out`` for so many minutes, at least one; returns how many pairs.
 
-    With the same ``out`` and another seed, more are added.
+    With the same ``out``, others are added: how many files it holds decides, beside the ``seed``, what is drawn.
     """
-    chance = random.Random(seed)
+    chance = random.Random(process_seed(seed, 0, len(list(out.glob("*.safetensors")))))
     photos, paintings = (Pictures(paths, chance) for paths in pictures)
     clock, made, pairs = Clock(minutes), 0, list[Pair]()
     while not clock.over:

@@ -66,13 +66,17 @@ def read_pairs(path: Path, backbone: HouseBackbone) -> Iterator[Pair]:
 class PairBatches:
     """Random crops of the pairs in ``folders``, of each folder as many; files that are added meanwhile are taken up.
 
-    The first file is kept out of training as ``held_out``. Raises ModelError for fewer than two files.
+    The file that is called ``held_out_file``, or the first, is kept out of training as ``held_out``. Raises ModelError
+    for fewer than two files.
     """
 
-    def __init__(self, folders: Sequence[Path], backbone: HouseBackbone, chance: random.Random) -> None:
+    def __init__(
+        self, folders: Sequence[Path], backbone: HouseBackbone, chance: random.Random, held_out_file: str = ""
+    ) -> None:
         self.folders, self.backbone, self.chance = folders, backbone, chance
         self.pairs: dict[Path, list[Pair]] = {}
         self.held_out: list[Pair] = []
+        self.held_out_file = held_out_file
         self._read: set[Path] = set()
         self.refresh()
         if not self.pairs:
@@ -83,11 +87,13 @@ class PairBatches:
 
     def refresh(self) -> None:
         """Take up files that are new."""
-        for folder in self.folders:
-            for path in sorted(set(folder.glob("*.safetensors")) - self._read):
-                self._read.add(path)
-                kept = self.pairs.setdefault(folder, []) if self.held_out else self.held_out
-                kept.extend(read_pairs(path, self.backbone))
+        found = [path for folder in self.folders for path in sorted(set(folder.glob("*.safetensors")) - self._read)]
+        for path in sorted(found, key=lambda path: path.name != self.held_out_file):  # that file, then all in order
+            self._read.add(path)
+            if not self.held_out:
+                self.held_out_file = path.name
+            kept = self.pairs.setdefault(path.parent, []) if self.held_out else self.held_out
+            kept.extend(read_pairs(path, self.backbone))
 
     def draw(self, count: int, side: int) -> PairRows:
         """Crops of ``side`` px of ``count`` pairs."""

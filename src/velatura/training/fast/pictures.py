@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from velatura.picture import open_picture
 
 SHORT, LONG = 264, 400  # px: a picture's short side, and the most that is kept of the other
 FACES, FACE_WEIGHT = "faces", 3.0  # photos whose names begin so are drawn more often
@@ -48,8 +49,7 @@ class Pictures:
 
 def _decoded(path: Path) -> Tensor:
     """The picture's centre as bytes (3, H, W), its short side 264 px and the other at most 400."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+    image = open_picture(path).image
     scale = SHORT / min(image.size)
     image = image.resize((max(SHORT, round(image.width * scale)), max(SHORT, round(image.height * scale))))
     left, top = max(0, image.width - LONG) // 2, max(0, image.height - LONG) // 2

@@ -23,15 +23,16 @@ def train_fast(backbone: HouseBackbone, folders: Sequence[Path], out: Path, reci
     minutes, at least for one step.
 
     ``out`` gets ``log.jsonl``, ``checkpoint.json`` with its parts, and the running average as
-    ``fast_adapter.safetensors``, whose path is returned. Raises ModelError where there are no pairs, or nothing to
-    resume from.
+    ``fast_adapter.safetensors``, whose path is returned. Raises ModelError where there are no pairs, nothing to
+    resume from, or a run that would be replaced.
     """
     torch.manual_seed(recipe.seed)
     optimisation, log = FastOptimisation(backbone, recipe), TrainingLog(out)
-    step = optimisation.restore(log.load()) if resume else 0
+    state = log.begin(resume, "adapter")
+    step = optimisation.restore(state) if state else 0
     seed = process_seed(recipe.seed, 0, step)
     torch.manual_seed(seed)
-    batches = PairBatches(folders, backbone, random.Random(seed))
+    batches = PairBatches(folders, backbone, random.Random(seed), state.get("held_out", "") if state else "")
     clock = Clock(recipe.minutes)
     while not clock.over:
         optimisation.step(batches.draw(recipe.rows, recipe.side), recipe.learning_rate_at(step, clock.progress))
@@ -44,6 +45,6 @@ def train_fast(backbone: HouseBackbone, folders: Sequence[Path], out: Path, reci
             log.write(step=step, pairs=pairs, **optimisation.check(batches.held_out_rows()))
             batches.refresh()
         if clock.due("save", recipe.save_minutes):
-            log.save({**optimisation.state(), "step": step})
+            log.save({**optimisation.state(), "step": step, "held_out": batches.held_out_file})
     save_adapter(out / ADAPTER_FILE, of_rank(optimisation.average, recipe.saved_rank), backbone.fingerprint)
     return out / ADAPTER_FILE

@@ -8,7 +8,6 @@ from math import inf
 import torch
 from torch import Tensor
 
-from velatura.errors import PictureError
 from velatura.models.noise_schedule import split_v
 from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
@@ -23,9 +22,8 @@ PART = 4  # pictures at a time
 
 
 class HeldOut:
-    """Held-out ``examples`` under their own words, and the ``best`` loss that the averaged model has had on them.
-
-    Raises PictureError where there are none.
+    """Held-out ``examples`` under their own words, the ``best`` loss that the averaged model has had on them, and how
+    often in a row it has not fallen since, ``without_gain``.
     """
 
     def __init__(
@@ -33,17 +31,14 @@ class HeldOut:
         training: DenoiserOptimisation,
         examples: Sequence[Example],
         sampler: ConditioningSampler,
-        best: float = inf,
     ) -> None:
-        if not examples:
-            raise PictureError("The shards have no held-out pictures: pack them with --heldout, a folder of pictures.")
         self.training = training
         self.latents = torch.cat([training.encoded(part) for part in torch.split(centre_crops(examples), PART)])
         encoder = training.model.image_encoder
         with torch.no_grad():
             embeddings = encoder.standardise(torch.stack([one.embedding for one in examples]))
         self.conditions = sampler.fixed(CAPTION, embeddings.to(self.latents.device))
-        self.best, self.without_gain = best, 0
+        self.best, self.without_gain = inf, 0
 
     @torch.no_grad()
     def measure(self) -> list[float]:

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import random
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from accelerate import Accelerator
 
 from velatura.errors import ModelError, PictureError
 from velatura.models.house.backbone import HouseBackbone
-from velatura.training.denoiser import Denoiser, save_house
+from velatura.training.denoiser import Denoiser, check_replaceable, save_house
 from velatura.training.denoiser_optimisation import DenoiserOptimisation
 from velatura.training.further.held_out import HeldOut
 from velatura.training.further.kept_latents import kept_latents
@@ -35,18 +34,21 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
     the model it started from. Raises PictureError where the shards lack pictures, ModelError where there is nothing to
     resume from, or nothing was gained.
     """
-    examples = _examples(run.shards)
+    examples, held_out_examples = _examples(run.shards)
+    check_replaceable(run.out / "house")
     pipeline, log = copy.deepcopy(backbone.pipeline), TrainingLog(run.out)
     model = Denoiser(pipeline.unet, pipeline.text_encoder, pipeline.image_encoder).requires_grad_(True)
     training = DenoiserOptimisation(model, pipeline.vae, recipe.denoiser, Accelerator(mixed_precision="bf16"))
-    state = log.load() if run.resume else None
-    step, best = (training.restore(state), float(state["best"])) if state else (0, inf)
+    state = log.begin(run.resume, "model")
+    step = training.restore(state) if state else 0
     seed = process_seed(recipe.seed, training.accelerator.process_index, step)
     torch.manual_seed(seed)
     source = _source(backbone, examples)
     kept = kept_latents(run.out / LATENTS, examples, training.encoded, source, recipe.seed, run.progress)
     rows = FurtherRows(examples, kept, model.image_encoder, pipeline.tokenizer, recipe, random.Random(seed))
-    held_out = HeldOut(training, read_shards(run.shards, "heldout"), rows.sampler, best)
+    held_out = HeldOut(training, held_out_examples, rows.sampler)
+    if state:
+        held_out.best, held_out.without_gain = float(state["best"]), int(state.get("without_gain", 0))
     folder = run.out / "house"
     training.prepare(recipe.compiled)
     clock = Clock(recipe.minutes)
@@ -63,17 +65,20 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
                 parts = (model, training.average, pipeline.tokenizer, pipeline.vae)
                 save_house(folder, *parts, backbone.recommended_settings)
         if clock.due("save", recipe.save_minutes):
-            log.save({**training.state(), "step": step, "best": held_out.best})
-    if held_out.best == inf:
+            log.save({**training.state(), "step": step, "best": held_out.best, "without_gain": held_out.without_gain})
+    if not folder.is_dir():
         raise ModelError(f"The training has not gained on the held-out pictures: see {run.out / 'log.jsonl'}.")
     return folder
 
 
-def _examples(shards: Path) -> list[Example]:
-    examples = read_shards(shards, "train")
+def _examples(shards: Path) -> tuple[list[Example], list[Example]]:
+    """Training and held-out pictures. Raises PictureError where there are none of either."""
+    examples, held_out = (read_shards(shards, name) for name in ("train", "heldout"))
     if not examples:
         raise PictureError(f"There are no training pictures in {shards}: pack them with 'velatura train-house pack'.")
-    return examples
+    if not held_out:
+        raise PictureError(f"The shards in {shards} have no held-out pictures: pack them with --heldout, a folder.")
+    return examples, held_out
 
 
 def _source(backbone: HouseBackbone, examples: Sequence[Example]) -> str:
