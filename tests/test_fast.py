@@ -219,7 +219,9 @@ def test_models_without_an_adapter_and_styles_without_a_vector_are_refused(monke
     with pytest.raises(SettingError, match="no adapter joins: leave out ip_adapter"):
         Fast(ip_adapter="a.safetensors")
     monkeypatch.setattr(tiny_house(), "fast_painter", None)
-    with pytest.raises(ModelError, match="no fast adapter, which --method fast and guided's start=fast need"):
+    with pytest.raises(
+        ModelError, match="no fast adapter, which --method fast, --preset quick and guided's start=fast need"
+    ):
         style()
     house = tiny_house()
     fresh = HouseBackbone(house.pipeline, "tiny", house.device, house.dtype)

@@ -228,6 +228,13 @@ def test_resuming_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
         train_denoiser(HouseAutoencoder(), run, TINY)
 
 
+def test_a_damaged_shard_is_named(shards: Path) -> None:
+    path = shards / "train-00.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PictureError, match=r"train-00\.safetensors is damaged"):
+        read_shards(shards, "train")
+
+
 def test_packing_replaces_no_shards_and_names_what_is_no_picture(shards: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in shards.iterdir()}
     (tmp_path / "odd").mkdir()

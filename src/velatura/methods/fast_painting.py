@@ -47,8 +47,8 @@ def painter_of(backbone: Backbone) -> FastPainter:
     painter = _painter(backbone)
     if painter is None:
         raise ModelError(
-            f"The model {backbone.name} has no fast adapter, which --method fast and guided's start=fast need: use "
-            "--model house, or --method guided without start=fast."
+            f"The model {backbone.name} has no fast adapter, which --method fast, --preset quick and "
+            "guided's start=fast need: use --model house, or --method guided without start=fast."
         )
     return painter
 

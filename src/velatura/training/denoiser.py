@@ -23,10 +23,9 @@ from velatura.models.recommended import RECOMMENDED_FILE, RecommendedSettings, w
 from velatura.models.token_embeddings import token_embeddings_replaced
 from velatura.training.batches import LARGE
 
-SAVED = {
-    *("model_index.json", RECOMMENDED_FILE, "scheduler", "tokenizer"),
-    *("vae", "unet", "text_encoder", "image_encoder"),
-}
+SAVED = frozenset(
+    ["model_index.json", RECOMMENDED_FILE, "scheduler", "tokenizer", "vae", "unet", "text_encoder", "image_encoder"]
+)
 
 
 @dataclass(frozen=True)

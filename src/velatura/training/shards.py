@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -79,9 +79,17 @@ def _write_shard(examples: Sequence[Example], path: Path) -> None:
 def read_shards(folder: Path, name: str) -> list[Example]:
     """Every example of the shards ``name-*.safetensors`` in ``folder``; an empty list where there are none.
 
-    Raises PictureError for a file that is no shard.
+    Raises PictureError for a file that is no shard, or a damaged one.
     """
-    return [example for path in sorted(folder.glob(f"{name}-*.safetensors")) for example in _read_shard(path)]
+    examples: list[Example] = []
+    for path in sorted(folder.glob(f"{name}-*.safetensors")):
+        try:
+            examples.extend(_read_shard(path))
+        except SafetensorError as error:
+            raise PictureError(
+                f"The shard {path} is damaged ({error}): make it again, with its folder's others."
+            ) from None
+    return examples
 
 
 def _read_shard(path: Path) -> Iterator[Example]:

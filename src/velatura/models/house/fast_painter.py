@@ -68,7 +68,7 @@ def load_adapter(path: Path, fingerprint: str) -> dict[str, Tensor]:
     try:
         adapter, metadata = read_tensors(path)
     except (DamagedFileError, OSError) as error:
-        raise ModelError(f"The fast adapter {path} cannot be read ({error}): install the package again.") from None
+        raise ModelError(f"The fast adapter {path} cannot be read ({error}): get it, or the package, again.") from None
     if metadata.get(BASE) != fingerprint:
         raise ModelError(
             f"The fast adapter {path} was trained on another UNet than the one beside it: train it again with "
