@@ -24,7 +24,7 @@ def texture_wavelength(picture: PictureLike) -> float:
     >>> import torch
     >>> waves = torch.cos(torch.arange(128) * 2 * torch.pi / 8).expand(1, 3, 128, 128)
     >>> round(texture_wavelength(waves), 1)
-    7.9
+    8.0
     """
     light = luminance(pixels_of(picture).float())
     height, width = light.shape[-2:]
