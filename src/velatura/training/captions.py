@@ -12,6 +12,7 @@ from velatura.models.loading.wheel_files import wheel_file
 
 Kind = Literal["photo", "painting", "painted"]
 PLACEHOLDER = "*"
+WORD_CAPTION = f"a painting in the style of {PLACEHOLDER}"  # under which a model is measured
 UNKNOWN = "unknown"
 
 

@@ -24,8 +24,8 @@ from velatura.evaluation import (
 from velatura.models.features.magenta import STYLE_NUMBERS
 from velatura.models.house.backbone import HouseBackbone
 from velatura.progress import Progress
+from velatura.training.captions import WORD_CAPTION
 
-PROMPT = "a painting in the style of *"
 STEPS = 50
 STRENGTH = 0.6
 PART = 8  # pictures at a time
@@ -85,7 +85,7 @@ def restyle(
     levels = backbone.schedule.ddim_levels(STEPS).up_to(run)
     for part, paintings in zip(torch.split(contents, PART), torch.split(styles, PART), strict=True):
         words = torch.cat([backbone.style_word(each) for each in torch.split(paintings, 1)])
-        conditioning = backbone.encode_prompt([PROMPT] * len(part), words)
+        conditioning = backbone.encode_prompt([WORD_CAPTION] * len(part), words)
         start = invert(conditional(backbone, unconditional), backbone.encode(part), levels).noisiest
         for made, (scale, scaling) in zip(results, guidance, strict=True):
             predict = classifier_free(backbone, conditioning, unconditional, scale, scaling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,12 @@ from torch import Tensor
 from velatura.models.noise_schedule import split_v
 from velatura.training.band_losses import loss_by_band
 from velatura.training.batches import centre_crops
-from velatura.training.captions import PLACEHOLDER
+from velatura.training.captions import WORD_CAPTION
 from velatura.training.conditioning import ConditioningSampler
 from velatura.training.denoiser import averaged_weights
 from velatura.training.denoiser_optimisation import DenoiserOptimisation
 from velatura.training.shards import Example
 
-CAPTION = f"a painting in the style of {PLACEHOLDER}"
 PART = 4  # pictures at a time
 
 
@@ -37,8 +37,16 @@ class HeldOut:
         encoder = training.model.image_encoder
         with torch.no_grad():
             embeddings = encoder.standardise(torch.stack([one.embedding for one in examples]))
-        self.conditions = sampler.fixed(CAPTION, embeddings.to(self.latents.device))
+        self.conditions = sampler.fixed(WORD_CAPTION, embeddings.to(self.latents.device))
         self.best, self.without_gain = inf, 0
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` takes."""
+        return {"best": self.best, "without_gain": self.without_gain}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint that holds a ``state``; earlier ones have no ``without_gain``."""
+        self.best, self.without_gain = float(state["best"]), int(state.get("without_gain", 0))
 
     @torch.no_grad()
     def measure(self) -> list[float]:

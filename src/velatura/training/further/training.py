@@ -48,7 +48,7 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
     rows = FurtherRows(examples, kept, model.image_encoder, pipeline.tokenizer, recipe, random.Random(seed))
     held_out = HeldOut(training, held_out_examples, rows.sampler)
     if state:
-        held_out.best, held_out.without_gain = float(state["best"]), int(state.get("without_gain", 0))
+        held_out.restore(state)
     folder = run.out / "house"
     training.prepare(recipe.compiled)
     clock = Clock(recipe.minutes)
@@ -65,7 +65,7 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
                 parts = (model, training.average, pipeline.tokenizer, pipeline.vae)
                 save_house(folder, *parts, backbone.recommended_settings)
         if clock.due("save", recipe.save_minutes):
-            log.save({**training.state(), "step": step, "best": held_out.best, "without_gain": held_out.without_gain})
+            log.save({**training.state(), "step": step, **held_out.state()})
     if not folder.is_dir():
         raise ModelError(f"The training has not gained on the held-out pictures: see {run.out / 'log.jsonl'}.")
     return folder
