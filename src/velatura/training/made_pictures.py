@@ -9,9 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.losses.luma import luma
-from velatura.models.features.magenta import style_transformer, style_vectors
-
-ENLARGED = 1.5  # the transfer network's strokes are meant for pictures of 384 px
+from velatura.models.features.magenta import painted_enlarged, style_transformer, style_vectors
 
 
 @torch.no_grad()
@@ -30,10 +28,7 @@ def without_style(pixels: Tensor, photo: Tensor, chance: random.Random) -> Tenso
 @torch.no_grad()
 def painted_by_magenta(pixels: Tensor, vectors: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) painted by raw style vectors (B, 100), with strokes as in pictures of 384 px."""
-    sides = [round(length * ENLARGED) for length in pixels.shape[2:]]
-    squares = (F.interpolate(pixels, sides, mode="bicubic") + 1) / 2
-    painted = style_transformer(pixels.device)(squares.clamp(0, 1), vectors)
-    return F.interpolate(painted * 2 - 1, pixels.shape[2:], mode="bicubic", antialias=True).clamp(-1, 1)
+    return painted_enlarged(style_transformer(pixels.device), pixels, vectors).clamp(-1, 1)
 
 
 def _smoothed(pixels: Tensor, chance: random.Random) -> Tensor:

@@ -18,6 +18,7 @@ from velatura.models.features.mbconv import MobileTrunk, Stage
 STYLE_NUMBERS = 100
 STYLE_SIDE = 256
 TRANSFER_SIDE = 384
+ENLARGED = 1.5  # pictures of 256 px, the house model's size, have the transfer network's size then
 EPSILON = 1e-5  # of the normalisations
 # MobileNetV2 (Sandler et al. 2018).
 STAGES = (
@@ -157,3 +158,15 @@ def paint_over(pixels: Tensor, vectors: Tensor) -> Tensor:
     painter = style_transformer(pixels.device)
     painted = painter(_squashed(pixels, TRANSFER_SIDE), vectors.to(pixels.device, torch.float32))
     return F.interpolate(painted * 2 - 1, pixels.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def painted_enlarged(network: StyleTransformer, pixels: Tensor, vectors: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1] that a transfer ``network`` paints in the styles ``vectors`` (B, 100) at 1.5
+    times their size, so that strokes are those of pictures of 384 px; same shape, in about the same range.
+
+    Differentiable with respect to the network's weights too.
+    """
+    sides = [round(length * ENLARGED) for length in pixels.shape[2:]]
+    squares = (F.interpolate(pixels, sides, mode="bicubic") + 1) / 2
+    painted: Tensor = network(squares.clamp(0, 1), vectors)
+    return F.interpolate(painted.float() * 2 - 1, pixels.shape[2:], mode="bicubic", antialias=True)
