@@ -159,6 +159,39 @@ def fast_command(options: FastOptions) -> None:
     typer.echo(train_fast(backbone, options.pairs, options.out, recipe, options.resume))
 
 
+@dataclass(frozen=True)
+class StrokesOptions:
+    """Options of ``velatura train-house strokes``."""
+
+    photos: Folders = None
+    paintings: Folders = None
+    out: Annotated[Path, typer.Option(help="The run's folder: log, checkpoint, the network.")] = Path("runs/strokes")
+    model: Annotated[str, typer.Option(help="The house model, with a fast adapter, whose pictures get strokes.")] = (
+        "house"
+    )
+    minutes: Minutes = 60.0
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False
+    device: Annotated[str, typer.Option(help="Where to train: auto, cpu or cuda.")] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0
+
+
+@app.command("strokes")
+@with_options(StrokesOptions)
+def strokes_command(options: StrokesOptions) -> None:
+    """Train the strokes of --method fast; they act when OUT/fast_strokes.safetensors lies in the model's folder."""
+    from velatura.training.pack import pictures_in
+    from velatura.training.strokes.recipe import StrokesRecipe
+    from velatura.training.strokes.training import train_strokes
+
+    if not options.photos or not options.paintings:
+        raise SettingError("Training needs --photos and --paintings, a folder each.")
+    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
+    backbone = _house(options.model, options.device)
+    say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
+    recipe = StrokesRecipe(minutes=options.minutes, seed=options.seed)
+    typer.echo(train_strokes(backbone, pictures, options.out, recipe, options.resume))
+
+
 def _house(model: str, device: str) -> HouseBackbone:
     """A house model in full precision. Raises ModelError for another kind of model."""
     from velatura.models.house.backbone import HouseBackbone

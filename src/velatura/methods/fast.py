@@ -38,14 +38,17 @@ from velatura.methods.validation import Share, Side, Steps, changed
 from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_painter import PaintedStyle
+from velatura.models.house.stroke_network import TRAINED_SHARE, with_strokes
 from velatura.models.noise_schedule import Levels
 from velatura.picture import Picture, image_to_pixels, plan_size
+from velatura.regions import Placement
 from velatura.style import Style
 from velatura.style.masked import only_inside
 from velatura.style.mixing import mixed_style, parts_of
 from velatura.style.pictures import kept_image, picture_tensor
 
 Context = RunContext[HouseBackbone]
+LAST_MOMENT = 1 - 1e-6  # of a run: regions whose spans are over get no strokes
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class Fast(RegionalMethod):
 
     ``steps`` is how many calls of the network the painting takes.
     ``strength`` (0..1) is the share of the noise levels from which the content is painted.
-    ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and the
-    result's once more (less below strength 0.5: a small strength is a small change).
+    ``palette`` (0..1) is how far the content's colours are moved to the style's palette before all else, and once more
+    before the strokes (less below strength 0.5: a small strength is a small change).
     ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of that start is put back into the result
     (more below strength 0.5: at strength 0 all of it, and the result is the content).
+    ``strokes`` (0..1) is the share of the result that a feed-forward network paints over it, where the model brings
+    one, in the style's strokes (less below strength 0.5).
     ``size`` is the working length of the short side in pixels (0: the model's native size).
 
     Raises SettingError for values outside these ranges.
@@ -73,6 +78,7 @@ class Fast(RegionalMethod):
     strength: Share = TRAINED_STRENGTH
     palette: Share = 1.0
     sharpness: Share = 0.3
+    strokes: Share = TRAINED_SHARE
     size: Side = 0
 
     def __post_init__(self) -> None:
@@ -122,19 +128,41 @@ class Fast(RegionalMethod):
 
     def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised picture (1, 3, H, W)."""
+        _, painted = self.before_strokes(content, context)
+        return self._with_strokes(painted, content.placement, context.backbone)
+
+    def before_strokes(self, content: WorkingPicture, context: Context) -> tuple[Tensor, Tensor]:
+        """The content in the styles' colours, and what the UNet paints of it, in these too: both (1, 3, H, W)."""
         backbone, placement = context.backbone, content.placement
-        share = min(1.0, 2 * self.strength)
         start = content.pixels().to(context.device)
-        start = with_colours(start, start, placement, share * self.palette or None)
+        start = with_colours(start, start, placement, self._share * self.palette or None)
         latents = backbone.encode(start)
         styles = [painted_style(region.style, backbone) for region in placement.regions]
-        painted = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
-        pixels = backbone.decode(painted)
-        detail = 1 - share * (1 - self.sharpness)
+        made = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
+        pixels = backbone.decode(made)
+        detail = 1 - self._share * (1 - self.sharpness)
         if detail:
             pixels = pixels + detail * (start - backbone.decode(latents))
         pixels = with_sharp_borders(pixels, start, placement, backbone.factor)
-        return with_colours(pixels, pixels, placement, FINAL_SHARE * share * self.palette or None)
+        return start, with_colours(pixels, pixels, placement, FINAL_SHARE * self._share * self.palette or None)
+
+    @property
+    def _share(self) -> float:
+        """Of palette and strokes: less below strength 0.5."""
+        return min(1.0, 2 * self.strength)
+
+    def _with_strokes(self, pixels: Tensor, placement: Placement, backbone: HouseBackbone) -> Tensor:
+        """The pixels (1, 3, H, W) with each region's strokes in its part, where the model has a stroke network."""
+        network, amount = backbone.stroke_network, self._share * self.strokes
+        if network is None or not amount:
+            return pixels
+        parts = placement.shares((pixels.shape[2], pixels.shape[3]), placement.acting(LAST_MOMENT)).to(pixels)
+        added = torch.zeros_like(pixels)
+        for region, part in zip(placement.regions, parts, strict=True):
+            if bool(part.any()):
+                vector = painted_style(region.style, backbone).vector
+                added += with_strokes(network, pixels, vector, amount * part) - pixels
+        return pixels + added
 
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from velatura.models.features.efficientnet_lite import FEATURES, efficientnet_lite0
-from velatura.models.features.magenta import STYLE_NUMBERS, style_vectors
+from velatura.models.features.magenta import STYLE_NUMBERS, StyleTransformer, style_vectors
 from velatura.models.house.fast_painter import ADAPTER_FILE, PROMPT, FastPainter, PaintedStyle, load_adapter
 from velatura.models.house.image_encoder import picture_numbers, style_part
+from velatura.models.house.stroke_network import STROKES_FILE, load_stroke_network
 from velatura.models.latent import LatentBackbone
 
 
@@ -43,7 +44,7 @@ class HouseBackbone(LatentBackbone):
 
         Raises ModelError for an adapter that is damaged or was trained on another UNet.
         """
-        path = Path(str(getattr(self.pipeline, "name_or_path", "") or "")) / ADAPTER_FILE
+        path = self._folder / ADAPTER_FILE
         return load_adapter(path, self.fingerprint) if path.is_file() else None
 
     @cached_property
@@ -51,6 +52,19 @@ class HouseBackbone(LatentBackbone):
         """The UNet with the model's fast adapter; None without one. Raises what ``fast_adapter`` raises."""
         adapter = self.fast_adapter
         return None if adapter is None else FastPainter(self.unet, adapter, self.device, self.dtype)
+
+    @cached_property
+    def stroke_network(self) -> StyleTransformer | None:
+        """The network of the fast method's strokes that the model's folder brings; None without one.
+
+        Raises ModelError for a damaged one.
+        """
+        path = self._folder / STROKES_FILE
+        return load_stroke_network(path, self.device) if path.is_file() else None
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(getattr(self.pipeline, "name_or_path", "") or ""))
 
     @torch.no_grad()
     def style_vector(self, pixels: Tensor) -> Tensor:

@@ -1,0 +1,64 @@
+"""The stroke network: a feed-forward style transfer network that gives what the fast UNet paints a style's strokes.
+
+It has the shape of Magenta's (Ghiasi et al. 2017), whose weights its training started from (decision 23). It takes the
+fast UNet's decoded picture, and style vectors that are standardised as the house model's are.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from velatura.errors import ModelError
+from velatura.models.features.magenta import (
+    STYLE_NUMBERS,
+    StyleNorm,
+    StyleTransformer,
+    painted_enlarged,
+    style_transformer,
+)
+from velatura.models.house.image_encoder import HouseImageEncoder
+from velatura.tensor_file import DamagedFileError, read_tensors, write_tensors
+
+STROKES_FILE = "fast_strokes.safetensors"
+TRAINED_SHARE = 0.65  # of a result that is the stroke network's, the rest being what it was given
+
+
+@torch.no_grad()
+def untrained_stroke_network(encoder: HouseImageEncoder) -> StyleTransformer:
+    """Magenta's transfer network, changed so that it takes the standardised style vectors of an image ``encoder``."""
+    network = copy.deepcopy(style_transformer(torch.device("cpu")))
+    mean, std = (each[:STYLE_NUMBERS].float().cpu() for each in (encoder.mean, encoder.std))
+    for norm in (module for module in network.modules() if isinstance(module, StyleNorm)):
+        for linear in (norm.gain, norm.offset):
+            linear.bias.add_(linear.weight @ mean)
+            linear.weight.mul_(std)
+    return network
+
+
+def with_strokes(network: StyleTransformer, pixels: Tensor, vectors: Tensor, share: float | Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1], ``share`` (0..1, or a mask of B, 1, H, W) of the way to what the stroke
+    ``network`` paints over them in the styles of standardised ``vectors`` (B, 100).
+    """
+    return pixels + share * (painted_enlarged(network, pixels, vectors) - pixels)
+
+
+def save_stroke_network(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write a stroke network's weights in fp16. Raises OSError where that is impossible."""
+    write_tensors(path, {name: value.half() for name, value in weights.items()}, {})
+
+
+def load_stroke_network(path: Path, device: torch.device) -> StyleTransformer:
+    """The stroke network in a file: frozen; float32. Raises ModelError for a damaged file, or another's."""
+    network = StyleTransformer()
+    try:
+        network.load_state_dict({name: value.float() for name, value in read_tensors(path)[0].items()})
+    except (DamagedFileError, OSError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(
+            f"The stroke network {path} cannot be read ({reason}): get it, or the package, again."
+        ) from None
+    return network.requires_grad_(False).eval().to(device)

@@ -1,0 +1,1 @@
+"""Training of the stroke network: what the fast UNet painted, losses of textures and structure, the optimisation."""

@@ -1,0 +1,85 @@
+"""One step of the stroke network's training, and all that it changes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from velatura.models.features.vgg import perceptual_trunk
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.stroke_network import TRAINED_SHARE, untrained_stroke_network, with_strokes
+from velatura.training.strokes.losses import StrokeLosses
+from velatura.training.strokes.pool import PaintedRows
+from velatura.training.strokes.recipe import StrokesRecipe
+
+
+class StrokesOptimisation:
+    """The optimisation of a stroke network on the model's device, with a running average of its weights.
+
+    It starts from the model's own network where there is one, else from Magenta's.
+    """
+
+    def __init__(self, backbone: HouseBackbone, recipe: StrokesRecipe) -> None:
+        self.recipe, self.device = recipe, backbone.device
+        own = backbone.stroke_network or untrained_stroke_network(backbone.pipeline.image_encoder)
+        self.network = copy.deepcopy(own).to(self.device).requires_grad_(True)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), betas=(0.9, 0.99), weight_decay=0)
+        self.losses = StrokeLosses(perceptual_trunk(self.device), recipe.flat_push)
+        self.steps = 0
+        self.found: list[Mapping[str, float]] = []
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Take up a checkpoint; returns the steps that are done."""
+        self.network.load_state_dict(state["strokes"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = int(state["step"])
+        return self.steps
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` takes."""
+        networks = {"strokes": self.network.state_dict(), "average": self.average.state_dict()}
+        return {**networks, "optimizer": self.optimizer.state_dict(), "step": self.steps}
+
+    def step(self, rows: PaintedRows, learning_rate: float) -> None:
+        """One optimiser step on a batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        found = self._losses(self.network, rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.stack([self.recipe.weights[name] * value for name, value in found.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.steps += 1
+        decay = min(self.recipe.average_decay, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for own, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                own.lerp_(value, 1 - decay)
+        self.found.append({name: value.item() for name, value in found.items()})
+
+    @torch.no_grad()
+    def check(self, batches: list[PaintedRows]) -> dict[str, float]:
+        """The averaged network's losses, the mean over batches of one size."""
+        found = [{name: value.item() for name, value in self._losses(self.average, rows).items()} for rows in batches]
+        return {f"held_out_{name}": value for name, value in _means(found).items()}
+
+    def _losses(self, network: Any, rows: PaintedRows) -> dict[str, Tensor]:
+        contents, given, vectors = (each.to(self.device) for each in rows[:3])
+        with torch.autocast(self.device.type, torch.bfloat16):
+            made = with_strokes(network, given, vectors, TRAINED_SHARE)
+        return self.losses(made.float(), given, contents, rows.styles)
+
+    def take(self) -> dict[str, float]:
+        """The means of what was found since the last call."""
+        found, self.found = self.found, []
+        return _means(found)
+
+
+def _means(found: list[Mapping[str, float]] | list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]} if found else {}

@@ -1,0 +1,98 @@
+"""A pool of what the fast UNet painted: photos in the styles of paintings, renewed slowly."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from velatura.methods.base import WorkingPicture
+from velatura.methods.context import RunContext
+from velatura.methods.fast import Fast
+from velatura.models.house.backbone import HouseBackbone
+from velatura.picture import Picture, pixels_to_image
+from velatura.regions import Placement, Region
+from velatura.training.fast.pictures import Pictures
+from velatura.training.strokes.losses import StyleMeasures
+
+SIDE = 256  # px of the photos' crops
+
+
+class Painted(NamedTuple):
+    """A content in its style's colours and what the fast UNet painted of it (``given``), both as bytes (3, H, W), the
+    standardised style vector (100,), and what is wanted of the style.
+    """
+
+    content: Tensor
+    given: Tensor
+    vector: Tensor
+    style: StyleMeasures
+
+
+class PaintedRows(NamedTuple):
+    """A batch: ``contents`` and ``given`` (B, 3, H, W) in [-1, 1], ``vectors`` (B, 100) and the styles' measures."""
+
+    contents: Tensor
+    given: Tensor
+    vectors: Tensor
+    styles: list[StyleMeasures]
+
+
+class PaintedPool:
+    """Pictures that ``make`` made: ``count`` at first."""
+
+    def __init__(self, make: Callable[[], Painted], count: int) -> None:
+        self.make = make
+        self.kept = [make() for _ in range(count)]
+        self._oldest = 0
+
+    def renew(self, most: int) -> None:
+        """Make one more; where there are ``most`` already, it takes the place of the oldest."""
+        if len(self.kept) < most:
+            self.kept.append(self.make())
+            return
+        self.kept[self._oldest] = self.make()
+        self._oldest = (self._oldest + 1) % len(self.kept)
+
+    def draw(self, count: int, chance: random.Random) -> PaintedRows:
+        """``count`` random pictures."""
+        return joined(chance.choices(self.kept, k=count))
+
+
+def painter(
+    backbone: HouseBackbone,
+    pictures: tuple[Pictures, Pictures],
+    measured: Callable[[Tensor], StyleMeasures],
+    chance: random.Random,
+) -> Callable[[], Painted]:
+    """What makes pictures for a pool: a crop of a random photo of (photos, paintings) in a random painting's style."""
+    photos, paintings = pictures
+    method = Fast()
+
+    @torch.no_grad()
+    def make() -> Painted:
+        photo, painting = photos.crop(photos.draw(), SIDE), paintings.whole(paintings.draw())
+        context = RunContext(backbone, chance.randrange(2**20))
+        style = method.fit(Picture.of(pixels_to_image(painting), "painting"), "painting", context)
+        content = Picture.of(pixels_to_image(photo), "photo")
+        working = WorkingPicture(content, content.size, Placement.of([Region(style)], content))
+        start, given = method.before_strokes(working, context)
+        vector = style.tensors["vector"][0].to(backbone.device)
+        return Painted(_bytes(start), _bytes(given), vector, measured(painting.to(backbone.device)))
+
+    return make
+
+
+def joined(pictures: Sequence[Painted]) -> PaintedRows:
+    """Pictures as a batch."""
+    contents = torch.stack([picture.content for picture in pictures]).float() / 127.5 - 1
+    given = torch.stack([picture.given for picture in pictures]).float() / 127.5 - 1
+    vectors = torch.stack([picture.vector for picture in pictures])
+    return PaintedRows(contents, given, vectors, [picture.style for picture in pictures])
+
+
+def _bytes(pixels: Tensor) -> Tensor:
+    return ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().byte()
