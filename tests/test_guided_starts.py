@@ -18,9 +18,10 @@ from velatura.app.report.inversion import SCORE, inversion_score
 from velatura.errors import ModelError, SettingError
 from velatura.methods.context import RunContext
 from velatura.methods.fast_painting import Painting, painted_latents
-from velatura.methods.guided import Guided
+from velatura.methods.guided import Guided, starts
 from velatura.methods.guided.starts import start_latents
 from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.stroke_network import untrained_stroke_network
 from velatura.picture import Picture, image_to_pixels
 from velatura.regions import Placement, Region, parse_query
 from velatura.style import Style
@@ -88,7 +89,7 @@ def test_a_painting_that_cannot_be_is_refused() -> None:
 
 def test_the_run_is_shorter_than_from_an_inversion() -> None:
     assert Guided(start="fast").run_steps == 10 and Guided(start="inversion").run_steps == 24
-    assert Guided(**Guided.presets["quick"]).run_steps == 4
+    assert Guided(**Guided.presets["quick"]).run_steps == 3
     schedule = tiny_house().schedule
     assert Guided(start="fast").painting.sampler(schedule).timesteps == (800, 600, 400, 200)
     assert Guided(start="fast", strength=1.0).painting == Painting(1.0, 4)
@@ -103,6 +104,27 @@ def test_it_starts_from_the_inverted_painting() -> None:
     expected = start_latents(painted, placement, replace(PAINTED, start="inversion", strength=0.25), context())
     assert torch.allclose(start_latents(latents, placement, PAINTED, context()), expected, atol=1e-5)
     assert not torch.allclose(painted, latents, atol=1e-2)
+
+
+def test_strokes_are_painted_over_a_start_inside_of_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = tiny_house()
+    latents = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(3))
+    stroked, left = replace(PAINTED, strokes=0.5, strength=1.0), parse_query("polygon:0,0;32,0;32,96;0,96")
+    placement = Placement.of([Region(style(), left)], CONTENT)
+
+    def painted(settings: Guided) -> torch.Tensor:
+        return starts._painted(latents, placement, settings, context())
+
+    plain = painted(replace(stroked, strokes=0.0))
+    assert torch.equal(painted(stroked), plain)  # the model has no stroke network
+    monkeypatch.setattr(house, "stroke_network", untrained_stroke_network(house.pipeline.image_encoder))
+    reached = placement.reached((8, 8))[0, 0].bool()
+    assert 0 < int(reached.sum()) < 64
+    assert torch.equal(painted(stroked)[..., ~reached], plain[..., ~reached])
+    assert (painted(stroked) - plain)[..., reached].abs().mean() > 0.01
+    assert torch.equal(painted(replace(stroked, strength=0.0)), latents)
+    with pytest.raises(SettingError, match="strokes are a setting of start=fast, not of noise"):
+        Guided(start="noise", strokes=0.5)
 
 
 def test_strength_zero_is_the_content_and_a_seed_repeats() -> None:

@@ -28,6 +28,7 @@ from velatura.models.house.stroke_network import (
     with_strokes,
 )
 from velatura.models.loading import load
+from velatura.models.loading.catalogue import HOUSE_FOLDER
 from velatura.picture import Picture, pixels_to_image
 from velatura.regions import Placement, Region, parse_query
 from velatura.span import Span
@@ -152,6 +153,15 @@ def test_each_region_gets_its_own_strokes(stroked: HouseBackbone) -> None:
 def test_a_region_whose_span_is_over_gets_none(stroked: HouseBackbone) -> None:
     early = Region(style(), span=Span(0.0, 0.6))
     assert np.array_equal(painted(QUICK, early), painted(dataclasses.replace(QUICK, strokes=0.0), early))
+
+
+def test_houses_own_network_is_there_and_small() -> None:
+    path = HOUSE_FOLDER / STROKES_FILE
+    assert path.stat().st_size < 500_000
+    network = load_stroke_network(path, torch.device("cpu"))
+    pixels = smooth_pixels(64, 64, 1)
+    one, other = (painted_enlarged(network, pixels, torch.full((1, 100), value)) for value in (1.0, -1.0))
+    assert bool(one.isfinite().all()) and not torch.allclose(one, other, atol=0.05)
 
 
 # Its training

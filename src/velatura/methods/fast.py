@@ -1,8 +1,9 @@
 """A picture in a few calls: house's UNet, trained to paint a content that stands beside its input.
 
 The content is recoloured to the style's palette, noised to a high level, and denoised in four calls under the style
-picture's word and vector. The adapter has learned from what Magenta's network paints, and from losses of guided's kind
-on its own x0 estimates (decision 18).
+picture's word and vector. The adapter has learned from what Magenta's network and the guided method paint (decisions
+18 and 21). Over the decoded result a small feed-forward network, trained by losses of textures and structure, paints
+the style's strokes (decision 23).
 """
 
 from __future__ import annotations
@@ -34,21 +35,19 @@ from velatura.methods.fast_painting import (
 from velatura.methods.fitting import fit_card
 from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
+from velatura.methods.stroke_painting import with_region_strokes
 from velatura.methods.validation import Share, Side, Steps, changed
 from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_painter import PaintedStyle
-from velatura.models.house.stroke_network import TRAINED_SHARE, with_strokes
 from velatura.models.noise_schedule import Levels
 from velatura.picture import Picture, image_to_pixels, plan_size
-from velatura.regions import Placement
 from velatura.style import Style
 from velatura.style.masked import only_inside
 from velatura.style.mixing import mixed_style, parts_of
 from velatura.style.pictures import kept_image, picture_tensor
 
 Context = RunContext[HouseBackbone]
-LAST_MOMENT = 1 - 1e-6  # of a run: regions whose spans are over get no strokes
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Fast(RegionalMethod):
     strength: Share = TRAINED_STRENGTH
     palette: Share = 1.0
     sharpness: Share = 0.3
-    strokes: Share = TRAINED_SHARE
+    strokes: Share = 0.5
     size: Side = 0
 
     def __post_init__(self) -> None:
@@ -128,8 +127,10 @@ class Fast(RegionalMethod):
 
     def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised picture (1, 3, H, W)."""
+        backbone, placement = context.backbone, content.placement
         _, painted = self.before_strokes(content, context)
-        return self._with_strokes(painted, content.placement, context.backbone)
+        styles = [painted_style(region.style, backbone) for region in placement.regions]
+        return with_region_strokes(painted, placement, styles, self._share * self.strokes, backbone)
 
     def before_strokes(self, content: WorkingPicture, context: Context) -> tuple[Tensor, Tensor]:
         """The content in the styles' colours, and what the UNet paints of it, in these too: both (1, 3, H, W)."""
@@ -150,19 +151,6 @@ class Fast(RegionalMethod):
     def _share(self) -> float:
         """Of palette and strokes: less below strength 0.5."""
         return min(1.0, 2 * self.strength)
-
-    def _with_strokes(self, pixels: Tensor, placement: Placement, backbone: HouseBackbone) -> Tensor:
-        """The pixels (1, 3, H, W) with each region's strokes in its part, where the model has a stroke network."""
-        network, amount = backbone.stroke_network, self._share * self.strokes
-        if network is None or not amount:
-            return pixels
-        parts = placement.shares((pixels.shape[2], pixels.shape[3]), placement.acting(LAST_MOMENT)).to(pixels)
-        added = torch.zeros_like(pixels)
-        for region, part in zip(placement.regions, parts, strict=True):
-            if bool(part.any()):
-                vector = painted_style(region.style, backbone).vector
-                added += with_strokes(network, pixels, vector, amount * part) - pixels
-        return pixels + added
 
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:

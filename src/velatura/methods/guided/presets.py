@@ -49,7 +49,13 @@ ZECON: Mapping[str, Any] = {
     "prompt": "",
 }
 
-# Four pushes on what the fast method paints.
-QUICK: Mapping[str, Any] = {"start": "fast", "steps": 16, "guidance_scale": 1.0, "guidance_rms": 0.35}
+# Three pushes on what the fast method paints, strokes and all.
+QUICK: Mapping[str, Any] = {
+    "start": "fast",
+    "strokes": 0.5,
+    "steps": 12,
+    "guidance_scale": 1.0,
+    "guidance_rms": 0.35,
+}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"poster": POSTER, "zecon": ZECON, "quick": QUICK}

@@ -73,6 +73,7 @@ class GuidedSettings(RegionalMethod):
     the style's, which makes lines for a drawing (less below strength 0.5).
     ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of the start is put back into the result
     (less below strength 0.5).
+    ``strokes`` (0..1) is the share of the stroke network, where the model brings one, in a start that is painted.
     ``flat_push`` (0..1) is how much of the push through features and colours reaches flat places, such as skies.
     ``guidance_scale`` is that of classifier-free guidance by the prompt, away from ``negative_prompt``.
     ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is
@@ -116,6 +117,7 @@ class GuidedSettings(RegionalMethod):
     palette: Share = 1.0
     contrast: Share = 1.0
     sharpness: Share = 0.3
+    strokes: Share = 0.0
     flat_push: Share = 0.15
     gradient_steps: Annotated[int, Range(1, 100)] = 1
     eta: Share = 0.0
@@ -128,6 +130,8 @@ class GuidedSettings(RegionalMethod):
         super().__post_init__()
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
+        if self.strokes and self.start not in ("", FAST):
+            raise SettingError(f"strokes are a setting of start={FAST}, not of {self.start}.")
         if self.corrections and self.inversion != DDIM:
             raise SettingError(f"corrections are a setting of the ddim inversion, not of {self.inversion}.")
         check_losses(self.weights, self.spans)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from velatura.training.timed import timed_rate
 
-WEIGHTS: Mapping[str, float] = {"gram": 3.0, "texture": 6.0, "structure": 5.0, "tones": 2.0, "palette": 3.0}
+WEIGHTS: Mapping[str, float] = {"gram": 4.0, "texture": 6.0, "structure": 5.0, "tones": 2.0, "palette": 15.0}
 
 
 @dataclass(frozen=True)
