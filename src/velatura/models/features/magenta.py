@@ -19,6 +19,7 @@ STYLE_NUMBERS = 100
 STYLE_SIDE = 256
 TRANSFER_SIDE = 384
 ENLARGED = 1.5  # pictures of 256 px, the house model's size, have the transfer network's size then
+CELL = 4  # pixels of the transfer network's picture that its coarsest maps hold as one
 EPSILON = 1e-5  # of the normalisations
 # MobileNetV2 (Sandler et al. 2018).
 STAGES = (
@@ -160,13 +161,16 @@ def paint_over(pixels: Tensor, vectors: Tensor) -> Tensor:
     return F.interpolate(painted * 2 - 1, pixels.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-def painted_enlarged(network: StyleTransformer, pixels: Tensor, vectors: Tensor) -> Tensor:
+def painted_enlarged(network: StyleTransformer, pixels: Tensor, vectors: Tensor, shift: int = 0) -> Tensor:
     """Pictures (B, 3, H, W) in [-1, 1] that a transfer ``network`` paints in the styles ``vectors`` (B, 100) at 1.5
     times their size, so that strokes are those of pictures of 384 px; same shape, in about the same range.
 
-    Differentiable with respect to the network's weights too.
+    ``shift`` (0 to 3 enlarged pixels) moves the picture against the network's cells. Differentiable with respect to
+    the network's weights too.
     """
-    sides = [round(length * ENLARGED) for length in pixels.shape[2:]]
-    squares = (F.interpolate(pixels, sides, mode="bicubic") + 1) / 2
-    painted: Tensor = network(squares.clamp(0, 1), vectors)
+    height, width = (round(length * ENLARGED) for length in pixels.shape[2:])
+    squares = ((F.interpolate(pixels, (height, width), mode="bicubic") + 1) / 2).clamp(0, 1)
+    if shift:
+        squares = F.pad(squares, [shift, CELL - shift] * 2, mode="reflect")
+    painted: Tensor = network(squares, vectors)[:, :, shift : shift + height, shift : shift + width]
     return F.interpolate(painted.float() * 2 - 1, pixels.shape[2:], mode="bicubic", antialias=True)

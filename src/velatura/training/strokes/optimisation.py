@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from velatura.models.features.magenta import painted_enlarged
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.stroke_network import TRAINED_SHARE, untrained_stroke_network, with_strokes
+from velatura.models.house.stroke_network import untrained_stroke_network
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.pool import PaintedRows
 from velatura.training.strokes.recipe import StrokesRecipe
+
+TRAINED_SHARE = 0.65  # of a picture that is the network's, the rest being what it was given
 
 
 class StrokesOptimisation:
@@ -72,7 +75,7 @@ class StrokesOptimisation:
     def _losses(self, network: Any, rows: PaintedRows) -> dict[str, Tensor]:
         contents, given, vectors = (each.to(self.device) for each in rows[:3])
         with torch.autocast(self.device.type, torch.bfloat16):
-            made = with_strokes(network, given, vectors, TRAINED_SHARE)
+            made = given + TRAINED_SHARE * (painted_enlarged(network, given, vectors) - given)
         return self.losses(made.float(), given, contents, rows.styles)
 
     def take(self) -> dict[str, float]:
