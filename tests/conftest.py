@@ -70,3 +70,15 @@ def smooth_image(height: int = 64, width: int = 64, seed: int = 0) -> Image.Imag
     from velatura.picture import pixels_to_image
 
     return pixels_to_image(smooth_pixels(height, width, seed))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[list[Path], list[Path]]:
+    """Two photos and two paintings, a folder each, for trainings."""
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for kind, paths in zip(("photo", "painting"), found, strict=True):
+        for number in range(2):
+            paths.append(tmp_path / kind / f"{number}.png")
+            paths[-1].parent.mkdir(exist_ok=True)
+            smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
+    return found

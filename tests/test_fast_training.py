@@ -37,17 +37,6 @@ from velatura.training.training_log import TrainingLog
 TINY = FastRecipe(minutes=0, rows=3, side=64, rank=2, saved_rank=1, log_steps=1, warmup_steps=1)
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> tuple[list[Path], list[Path]]:
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for kind, paths in zip(("photo", "painting"), found, strict=True):
-        for number in range(2):
-            paths.append(tmp_path / kind / f"{number}.png")
-            paths[-1].parent.mkdir(exist_ok=True)
-            smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
-    return found
-
-
 def rows(count: int, side: int = 8) -> PairRows:
     torch.manual_seed(count)
     return PairRows(torch.randn(count, 8, side, side), torch.randn(count, 8, side, side), torch.randn(count, 100))

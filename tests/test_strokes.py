@@ -246,17 +246,6 @@ def test_what_is_painted_is_what_the_method_gives_its_strokes(
     assert torch.equal(made.vector, own.tensors["vector"][0])
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> tuple[list[Path], list[Path]]:
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for kind, paths in zip(("photo", "painting"), found, strict=True):
-        for number in range(2):
-            paths.append(tmp_path / kind / f"{number}.png")
-            paths[-1].parent.mkdir(exist_ok=True)
-            smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
-    return found
-
-
 def test_steps_lower_the_losses_and_move_the_network_only(pictures: tuple[list[Path], list[Path]]) -> None:
     torch.manual_seed(0)
     house = tiny_house()

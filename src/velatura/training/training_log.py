@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -82,6 +83,11 @@ class TrainingLog:
             reason = str(error).split("\n")[0]
             raise ModelError(f"The checkpoint {path} is damaged ({reason}): start without --resume.") from None
         return state
+
+
+def means_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of numbers by name, for the log; nothing where nothing was found."""
+    return {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]} if found else {}
 
 
 def process_seed(seed: int, process: int, first_step: int) -> int:

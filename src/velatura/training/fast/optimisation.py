@@ -16,6 +16,7 @@ from velatura.models.noise_schedule import split_v
 from velatura.training.fast.losses import latent_texture
 from velatura.training.fast.pairs import PairRows
 from velatura.training.fast.recipe import FastRecipe
+from velatura.training.training_log import means_of
 
 CALLS = 4  # of the network, at use
 Weights = Mapping[str, Tensor]
@@ -136,4 +137,4 @@ class FastOptimisation:
     def take(self) -> dict[str, float]:
         """The means of what was found since the last call."""
         found, self.found = self.found, []
-        return {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]} if found else {}
+        return means_of(found)

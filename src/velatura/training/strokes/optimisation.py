@@ -16,6 +16,7 @@ from velatura.models.house.stroke_network import untrained_stroke_network
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.pool import PaintedRows
 from velatura.training.strokes.recipe import StrokesRecipe
+from velatura.training.training_log import means_of
 
 TRAINED_SHARE = 0.65  # of a picture that is the network's, the rest being what it was given
 
@@ -70,7 +71,7 @@ class StrokesOptimisation:
     def check(self, batches: list[PaintedRows]) -> dict[str, float]:
         """The averaged network's losses, the mean over batches of one size."""
         found = [{name: value.item() for name, value in self._losses(self.average, rows).items()} for rows in batches]
-        return {f"held_out_{name}": value for name, value in _means(found).items()}
+        return {f"held_out_{name}": value for name, value in means_of(found).items()}
 
     def _losses(self, network: Any, rows: PaintedRows) -> dict[str, Tensor]:
         contents, given, vectors = (each.to(self.device) for each in rows[:3])
@@ -81,8 +82,4 @@ class StrokesOptimisation:
     def take(self) -> dict[str, float]:
         """The means of what was found since the last call."""
         found, self.found = self.found, []
-        return _means(found)
-
-
-def _means(found: list[Mapping[str, float]] | list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(sum(each[name] for each in found) / len(found), 4) for name in found[0]} if found else {}
+        return means_of(found)
