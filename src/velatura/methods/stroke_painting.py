@@ -29,5 +29,5 @@ def with_region_strokes(
     added = torch.zeros_like(pixels)
     for style, part in zip(styles, parts, strict=True):
         if bool(part.any()):
-            added += with_strokes(network, pixels, style.vector, share * part) - pixels
+            added += with_strokes(network, pixels, style.vector.to(pixels), share * part) - pixels
     return pixels + added
