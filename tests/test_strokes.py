@@ -114,12 +114,19 @@ def test_a_share_is_between_the_picture_and_what_is_painted_over_it() -> None:
     assert torch.allclose(half[..., :32], (pixels + over)[..., :32] / 2, atol=1e-6)
 
 
-def test_its_file_is_half_precision_and_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_its_file_is_small_and_exact_and_refused_in_a_sentence(tmp_path: Path) -> None:
     network, path = StyleTransformer(), tmp_path / STROKES_FILE
     save_stroke_network(path, network.state_dict())
     read = load_stroke_network(path, torch.device("cpu"))
     for name, value in network.state_dict().items():
-        assert torch.equal(read.state_dict()[name], value.half().float())
+        found = read.state_dict()[name]
+        if value.ndim < 4:
+            assert torch.equal(found, value.half().float())
+        else:  # 255 steps over each kernel's own range
+            assert bool(((found - value).abs().amax((1, 2, 3)) <= 0.505 / 127 * value.abs().amax((1, 2, 3))).all())
+    save_stroke_network(path, read.state_dict())
+    again = load_stroke_network(path, torch.device("cpu"))
+    assert all(torch.allclose(again.state_dict()[name], value) for name, value in read.state_dict().items())
     assert not any(value.requires_grad for value in read.parameters())
     few = dict(list(network.state_dict().items())[1:])
     save_stroke_network(path, few)
@@ -275,7 +282,7 @@ def test_a_training_ends_by_itself_and_goes_on(
     path = train_strokes(tiny_house(), pictures, out, TINY, resume=False)
     first = load_stroke_network(path, torch.device("cpu")).state_dict()
     own = untrained_stroke_network(tiny_house().pipeline.image_encoder).state_dict()
-    assert any(not torch.equal(value, own[name].half().float()) for name, value in first.items())
+    assert any(not torch.equal(value, own[name].half().float()) for name, value in first.items() if value.ndim == 1)
     with pytest.raises(ModelError, match="There is a run in"):
         train_strokes(tiny_house(), pictures, out, TINY, resume=False)
     train_strokes(tiny_house(), pictures, out, TINY, resume=True)

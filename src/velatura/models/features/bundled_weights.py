@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,13 +38,17 @@ def load_bundled(name: str) -> dict[str, Tensor]:
             f"The weights '{name}' that come with velatura are missing or damaged: "
             "install it again with 'pip install --force-reinstall --no-deps velatura'."
         ) from error
+    return multiplied(stored)
+
+
+def multiplied(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors in float32, each times the scales of its output channels where it has some."""
     return {key: _multiplied(stored, key) for key in stored if not key.endswith(SCALE)}
 
 
-def _multiplied(stored: dict[str, Tensor], key: str) -> Tensor:
-    """A tensor in float32, times its scales where it has some."""
+def _multiplied(stored: Mapping[str, Tensor], key: str) -> Tensor:
     numbers, scale = stored[key].to(torch.float32), stored.get(key + SCALE)
-    return numbers if scale is None else numbers * scale.reshape(-1, *(1,) * (numbers.ndim - 1))
+    return numbers if scale is None else numbers * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
 
 
 def _shards(name: str) -> list[Path]:

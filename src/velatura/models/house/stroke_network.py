@@ -7,12 +7,14 @@ fast UNet's decoded picture, and style vectors that are standardised as the hous
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from velatura.errors import ModelError
+from velatura.models.features.bundled_weights import SCALE, multiplied
 from velatura.models.features.magenta import (
     CELL,
     STYLE_NUMBERS,
@@ -49,16 +51,26 @@ def with_strokes(network: StyleTransformer, pixels: Tensor, vectors: Tensor, sha
     return pixels + share * (torch.stack(passes).mean(0) - pixels)
 
 
-def save_stroke_network(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write a stroke network's weights in fp16. Raises OSError where that is impossible."""
-    write_tensors(path, {name: value.half() for name, value in weights.items()}, {})
+def save_stroke_network(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a stroke network's weights in fp16, its kernels as int8 with a scale for each output channel beside them.
+
+    Raises OSError where that is impossible.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if value.ndim < 4:
+            stored[name] = value.half()
+            continue
+        scale = (value.abs().amax((1, 2, 3)) / 127).clamp(min=1e-12)
+        stored |= {name: (value / scale[:, None, None, None]).round().to(torch.int8), name + SCALE: scale.float()}
+    write_tensors(path, stored, {})
 
 
 def load_stroke_network(path: Path, device: torch.device) -> StyleTransformer:
     """The stroke network in a file: frozen; float32. Raises ModelError for a damaged file, or another's."""
     network = StyleTransformer()
     try:
-        network.load_state_dict({name: value.float() for name, value in read_tensors(path)[0].items()})
+        network.load_state_dict(multiplied(read_tensors(path)[0]))
     except (DamagedFileError, OSError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise ModelError(
