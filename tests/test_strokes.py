@@ -16,7 +16,7 @@ from tests.tiny_house import tiny_house
 from velatura.errors import ModelError
 from velatura.methods.base import WorkingPicture
 from velatura.methods.context import RunContext
-from velatura.methods.fast import Fast
+from velatura.methods.fast import Fast, painted_style
 from velatura.models.features.magenta import StyleTransformer, painted_enlarged, style_transformer, style_vectors
 from velatura.models.features.vgg import hed_trunk
 from velatura.models.house.backbone import HouseBackbone
@@ -247,7 +247,7 @@ def test_what_is_painted_is_what_the_method_gives_its_strokes(
     content = Picture.of(pixels_to_image(photo), "photo")
     working = WorkingPicture(content, content.size, Placement.of([Region(own)], content))
     with torch.no_grad():
-        expected = Fast().before_strokes(working, context)
+        expected = Fast().before_strokes(working, [painted_style(own, tiny_house())], context)
     for found, wanted in zip((made.content, made.given), expected, strict=True):
         assert (found.float() / 127.5 - 1 - wanted[0].clamp(-1, 1)).abs().max() < 0.005
     assert torch.equal(made.vector, own.tensors["vector"][0])

@@ -128,17 +128,18 @@ class Fast(RegionalMethod):
     def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised picture (1, 3, H, W)."""
         backbone, placement = context.backbone, content.placement
-        _, painted = self.before_strokes(content, context)
         styles = [painted_style(region.style, backbone) for region in placement.regions]
+        _, painted = self.before_strokes(content, styles, context)
         return with_region_strokes(painted, placement, styles, self._share * self.strokes, backbone)
 
-    def before_strokes(self, content: WorkingPicture, context: Context) -> tuple[Tensor, Tensor]:
+    def before_strokes(
+        self, content: WorkingPicture, styles: Sequence[PaintedStyle], context: Context
+    ) -> tuple[Tensor, Tensor]:
         """The content in the styles' colours, and what the UNet paints of it, in these too: both (1, 3, H, W)."""
         backbone, placement = context.backbone, content.placement
         start = content.pixels().to(context.device)
         start = with_colours(start, start, placement, self._share * self.palette or None)
         latents = backbone.encode(start)
-        styles = [painted_style(region.style, backbone) for region in placement.regions]
         made = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
         pixels = backbone.decode(made)
         detail = 1 - self._share * (1 - self.sharpness)

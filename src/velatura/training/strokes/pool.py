@@ -11,7 +11,7 @@ from torch import Tensor
 
 from velatura.methods.base import WorkingPicture
 from velatura.methods.context import RunContext
-from velatura.methods.fast import Fast
+from velatura.methods.fast import Fast, painted_style
 from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import Picture, pixels_to_image
 from velatura.regions import Placement, Region
@@ -79,9 +79,9 @@ def painter(
         style = method.fit(Picture.of(pixels_to_image(painting), "painting"), "painting", context)
         content = Picture.of(pixels_to_image(photo), "photo")
         working = WorkingPicture(content, content.size, Placement.of([Region(style)], content))
-        start, given = method.before_strokes(working, context)
-        vector = style.tensors["vector"][0].to(backbone.device)
-        return Painted(_bytes(start), _bytes(given), vector, measured(painting.to(backbone.device)))
+        painted = painted_style(style, backbone)
+        start, given = method.before_strokes(working, [painted], context)
+        return Painted(_bytes(start), _bytes(given), painted.vector[0], measured(painting.to(backbone.device)))
 
     return make
 
