@@ -127,6 +127,13 @@ def test_strokes_are_painted_over_a_start_inside_of_regions(monkeypatch: pytest.
         Guided(start="noise", strokes=0.5)
 
 
+def test_a_manifest_tells_what_painted_the_start() -> None:
+    starts_from = {"fast": {"fast_adapter"}, "inversion": set(), "noise": set()}
+    for start, expected in starts_from.items():
+        made = replace(PAINTED, start=start, steps=2).stylize([CONTENT], [Region(style())], context())[0]
+        assert set(made.manifest.get("fast_networks", {})) == expected
+
+
 def test_strength_zero_is_the_content_and_a_seed_repeats() -> None:
     content = np.asarray(CONTENT.image.convert("RGB")).astype(int)
     still = pixels(replace(PAINTED, strength=0.0))

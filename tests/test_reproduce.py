@@ -192,6 +192,13 @@ def test_what_is_not_as_it_was_is_said() -> None:
     ]
 
 
+def test_networks_of_the_fast_method_that_were_trained_again_are_told_of() -> None:
+    entry = {"fast_networks": {"fast_adapter": "a", "fast_strokes": "b"}}
+    then, now = {"regions": [], **entry}, {"regions": [], "fast_networks": {"fast_adapter": "a", "fast_strokes": "c"}}
+    assert differences(then, then) == differences({"regions": []}, now) == []
+    assert differences(then, now) == ["The fast_strokes is not the one that was used."]
+
+
 def test_settings_come_back_from_json() -> None:
     kept = json.loads('{"spans": {"tv": {"start": 0.5, "end": 1.0}}, "weights": {"tv": 0.1}, "steps": 3}')
     assert restored("guided", kept) == {"spans": {"tv": Span(0.5, 1.0)}, "weights": {"tv": 0.1}, "steps": 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,23 @@ def test_without_a_network_or_a_share_there_are_no_strokes(stroked: HouseBackbon
     assert np.abs(some - none).mean() > 1
     stroked.stroke_network = None
     assert np.array_equal(painted(QUICK), none)
+
+
+def test_a_manifest_tells_what_painted(stroked: HouseBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def networks(**settings: float) -> Mapping[str, str]:
+        stroked.__dict__.pop("fast_networks", None)
+        method = dataclasses.replace(QUICK, **settings)
+        found: Mapping[str, str] = method.stylize([CONTENT], [Region(style())], context)[0].manifest["fast_networks"]
+        return found
+
+    context = RunContext(stroked)
+    both = networks()
+    assert set(both) == {"fast_adapter", "fast_strokes"} and networks() == both
+    assert networks(strokes=0.0) == {"fast_adapter": both["fast_adapter"]}
+    other = untrained_stroke_network(stroked.pipeline.image_encoder)
+    torch.nn.init.zeros_(next(other.parameters()))
+    monkeypatch.setattr(stroked, "stroke_network", other)
+    assert networks()["fast_strokes"] != both["fast_strokes"]
 
 
 def test_strength_zero_is_the_content_with_strokes_too(stroked: HouseBackbone) -> None:

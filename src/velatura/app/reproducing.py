@@ -20,6 +20,7 @@ from velatura.app.recorded import EVERYWHERE, Recorded, RecordedRegion
 from velatura.app.studio import Studio, configured, text_style
 from velatura.errors import PictureError, SettingError, StyleError
 from velatura.methods.base import Method, Stylization
+from velatura.methods.fast_painting import FAST_NETWORKS
 from velatura.picture import Picture, open_picture, save_picture
 from velatura.picture.writing import FORMATS
 from velatura.regions import Query, Region, parse_query
@@ -205,16 +206,18 @@ def threads(computed_on: Mapping[str, Any]) -> Iterator[None]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A sentence for each version, part of the machine, model, adapter, or mask that is not what it was."""
+    """A sentence for each version, part of the machine, model, network, adapter, or mask that is not what it was."""
     told = [f"The model's fingerprint was {then.get('model_fingerprint')} and is {now.get('model_fingerprint')}."]
     found = told if then.get("model_fingerprint") != now.get("model_fingerprint") else []
     for entry in ("versions", "computed_on"):
         was, this = then.get(entry) or {}, now.get(entry) or {}
         names = [name for name in this if name in was and was[name] != this[name]]
         found += [f"{name} was {was[name]} and is {this[name]}." for name in names]
-    was, this = then.get("adapters") or {}, now.get("adapters") or {}
-    names = sorted(name for name in {*was, *this} if was.get(name) != this.get(name))
-    found += [f"The {name} is not the one that was used." for name in names]
+    networks = [FAST_NETWORKS] if FAST_NETWORKS in then else []  # older manifests do not tell of them
+    for entry in ("adapters", *networks):
+        was, this = then.get(entry) or {}, now.get(entry) or {}
+        names = sorted(name for name in {*was, *this} if was.get(name) != this.get(name))
+        found += [f"The {name} is not the one that was used." for name in names]
     pairs = enumerate(zip(then["regions"], now["regions"], strict=False), 1)
     return found + [
         f"The mask of region {number} is not the one that was used."

@@ -90,9 +90,8 @@ def pack_command(options: PackOptions) -> None:
     """Pack pictures, captions and embeddings into shards, the only input of training."""
     from velatura.training.pack import Sources, pack
 
-    if not options.photos or not options.paintings:
-        raise SettingError("Packing needs --photos and --paintings, a folder each.")
-    pictures = Sources(options.photos, options.paintings, options.heldout or [])
+    photos, paintings = _folders(options.photos, options.paintings, "Packing needs")
+    pictures = Sources(photos, paintings, options.heldout or [])
     packed = pack(pictures, options.out, options.painted_share, options.seed, TerminalProgress(), options.quality)
     for path in packed:
         typer.echo(path)
@@ -120,11 +119,10 @@ def pairs_command(options: PairsOptions) -> None:
     from velatura.training.fast.teachers import TEACHERS
     from velatura.training.pack import pictures_in
 
-    if not options.photos or not options.paintings:
-        raise SettingError("Pairs need --photos and --paintings, a folder each.")
+    photos, paintings = _folders(options.photos, options.paintings, "Pairs need")
     if options.teacher not in TEACHERS:
         raise SettingError(f"There is no teacher {options.teacher}: take one of {', '.join(TEACHERS)}.")
-    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
+    pictures = (pictures_in(photos), pictures_in(paintings))
     backbone = _house(options.model, options.device)
     say(f"Painting for {options.minutes:g} minutes: sixteen pairs a file.")
     made = make_pairs(backbone, pictures, options.out, TEACHERS[options.teacher], options.minutes, options.seed)
@@ -183,13 +181,22 @@ def strokes_command(options: StrokesOptions) -> None:
     from velatura.training.strokes.recipe import StrokesRecipe
     from velatura.training.strokes.training import train_strokes
 
-    if not options.photos or not options.paintings:
-        raise SettingError("Training needs --photos and --paintings, a folder each.")
-    pictures = (pictures_in(options.photos), pictures_in(options.paintings))
+    photos, paintings = _folders(options.photos, options.paintings, "Training needs")
+    pictures = (pictures_in(photos), pictures_in(paintings))
     backbone = _house(options.model, options.device)
     say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
     recipe = StrokesRecipe(minutes=options.minutes, seed=options.seed)
     typer.echo(train_strokes(backbone, pictures, options.out, recipe, options.resume))
+
+
+def _folders(photos: Folders, paintings: Folders, who_needs: str) -> tuple[list[Path], list[Path]]:
+    """The folders of photos and of paintings.
+
+    Raises SettingError, which says ``who_needs`` them, where one kind is missing.
+    """
+    if not photos or not paintings:
+        raise SettingError(f"{who_needs} --photos and --paintings, a folder each.")
+    return photos, paintings
 
 
 def _house(model: str, device: str) -> HouseBackbone:

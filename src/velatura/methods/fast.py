@@ -29,6 +29,7 @@ from velatura.methods.fast_painting import (
     TRAINED_STEPS,
     TRAINED_STRENGTH,
     Painting,
+    painted_by,
     painted_latents,
     painter_of,
 )
@@ -123,7 +124,8 @@ class Fast(RegionalMethod):
 
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
-        return [RunResult(self.pixels(content, context)) for content in contents]
+        networks = painted_by(context.backbone, self.strokes)
+        return [RunResult(self.pixels(content, context), manifest=networks) for content in contents]
 
     def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised picture (1, 3, H, W)."""

@@ -22,6 +22,7 @@ from velatura.models.noise_schedule import NoiseSchedule, add_noise, predict_noi
 from velatura.regions import Placement
 
 TRAINED_STEPS, TRAINED_STRENGTH = 4, 0.8  # with which the adapter was trained
+FAST_NETWORKS = "fast_networks"  # the manifest's entry for the hashes of what painted
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def painter_of(backbone: Backbone) -> FastPainter:
             "guided's start=fast need: use --model house, or --method guided without start=fast."
         )
     return painter
+
+
+def painted_by(backbone: HouseBackbone, strokes: float) -> dict[str, dict[str, str]]:
+    """The manifest's entry for the networks that paint, with this share (0..1) of ``strokes``: a hash of each."""
+    idle = () if strokes else ("fast_strokes",)
+    return {FAST_NETWORKS: {name: digest for name, digest in backbone.fast_networks.items() if name not in idle}}
 
 
 def _painter(backbone: Backbone) -> FastPainter | None:

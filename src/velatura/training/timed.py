@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 MINUTE = 60.0  # seconds
 LEAST_RATE = 0.02  # of the learning rate, at the end
@@ -37,9 +38,22 @@ class Clock:
         return True
 
 
-def timed_rate(rate: float, step: int, warmup_steps: int, progress: float, decay_share: float) -> float:
-    """A learning rate that rises over the first steps and falls linearly over the last ``decay_share`` of the time, to
-    a fiftieth.
+@dataclass(frozen=True)
+class TimedRecipe:
+    """Settings of every training that lasts ``minutes``: its learning rate, which rises over the first steps and falls
+    linearly over the last ``decay_share`` of the time, to a fiftieth; and what happens how often.
     """
-    rising = min(1.0, (step + 1) / warmup_steps)
-    return rate * rising * min(1.0, max(LEAST_RATE, (1 - progress) / decay_share))
+
+    minutes: float = 60.0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    decay_share: float = 0.4
+    average_decay: float = 0.998
+    save_minutes: float = 3.0
+    log_steps: int = 50
+    seed: int = 0
+
+    def learning_rate_at(self, step: int, progress: float) -> float:
+        """The rate of a step at a share (0..1) of the time."""
+        rising = min(1.0, (step + 1) / self.warmup_steps)
+        return self.learning_rate * rising * min(1.0, max(LEAST_RATE, (1 - progress) / self.decay_share))

@@ -34,7 +34,7 @@ from velatura.methods.guided.presets import PRESETS
 from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.settings import GuidedSettings
 from velatura.methods.guided.sizing import usual_size
-from velatura.methods.guided.starts import check_start, start_latents, with_start
+from velatura.methods.guided.starts import check_start, start_described, start_latents, with_start
 from velatura.methods.guided.steering import (
     GRADIENT_SCALES,
     GRADIENTS,
@@ -129,7 +129,8 @@ class Guided(GuidedSettings):
             decoded = recoloured(backbone.decode(made.latents) + lost, placement, FINAL_SHARE * share * self.palette)
             decoded = with_sharp_borders(decoded, made.start, placement, backbone.factor)
         made.losses.warn(content.picture.name)
-        return RunResult(decoded, scores=made.losses.last, manifest=made.described())
+        described = {**made.described(), **start_described(self, backbone)}
+        return RunResult(decoded, scores=made.losses.last, manifest=described)
 
     def painted(self, content: WorkingPicture, context: RunContext[Backbone]) -> GuidedLatents:
         """x_T by inversion or noise of the content in the style's contrast and colours, denoised under each region's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from velatura.diffusion.samplers import Run, start_level
 from velatura.errors import SettingError
 from velatura.methods.adapters.settings import ADAPTERS
 from velatura.methods.context import RunContext
-from velatura.methods.fast_painting import has_fast_adapter, painted_latents, painter_of
+from velatura.methods.fast_painting import has_fast_adapter, painted_by, painted_latents, painter_of
 from velatura.methods.guided.mixing import GuidedMix, pictures_at
 from velatura.methods.guided.settings import FAST, INVERSION, NOISE, GuidedSettings
 from velatura.methods.recommendations import with_recommended
@@ -56,6 +56,13 @@ def check_start(settings: GuidedSettings, styles: Sequence[Style], backbone: Bac
             f"start={FAST} paints by a style picture, and the style '{in_words[0]}' is in words: leave start out, or "
             "give a picture."
         )
+
+
+def start_described(settings: GuidedSettings, backbone: Backbone) -> dict[str, Any]:
+    """What the manifest tells of the start: the networks that painted it, where they did."""
+    if settings.start != FAST:
+        return {}
+    return painted_by(cast("HouseBackbone", backbone), settings.strokes)
 
 
 def start_latents(

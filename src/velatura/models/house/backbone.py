@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from velatura.models.adapters.weights import digest_of
 from velatura.models.features.efficientnet_lite import FEATURES, efficientnet_lite0
 from velatura.models.features.magenta import STYLE_NUMBERS, StyleTransformer, style_vectors
 from velatura.models.house.fast_painter import ADAPTER_FILE, PROMPT, FastPainter, PaintedStyle, load_adapter
@@ -61,6 +63,16 @@ class HouseBackbone(LatentBackbone):
         """
         path = self._folder / STROKES_FILE
         return load_stroke_network(path, self.device) if path.is_file() else None
+
+    @cached_property
+    def fast_networks(self) -> Mapping[str, str]:
+        """Hashes of the weights that the fast method paints with, by name: its adapter's, and its strokes'."""
+        painter, strokes = self.fast_painter, self.stroke_network
+        found = {
+            "fast_adapter": painter and painter.digest,
+            "fast_strokes": strokes and digest_of(strokes.state_dict()),
+        }
+        return {name: digest for name, digest in found.items() if digest}
 
     @property
     def _folder(self) -> Path:

@@ -11,6 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from velatura.errors import ModelError
+from velatura.models.adapters.weights import digest_of
 from velatura.models.backbone import Conditioning
 from velatura.models.house.fast_adapter import adapted, fast_unet, v_beside
 from velatura.tensor_file import DamagedFileError, read_tensors, write_tensors
@@ -34,7 +35,7 @@ class PaintedStyle:
 
 
 class FastPainter:
-    """A fast UNet with its adapter in it; the model's own UNet is another."""
+    """A fast UNet with its adapter in it, of which ``digest`` is a hash; the model's own UNet is another."""
 
     def __init__(
         self, unet: UNet2DConditionModel, adapter: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
@@ -44,7 +45,7 @@ class FastPainter:
         own.load_state_dict(adapted({name: value.detach() for name, value in own.named_parameters()}, changes))
         # torch's own: diffusers' warns of every change of the number format.
         self.unet = nn.Module.to(own, device, dtype).to(memory_format=torch.channels_last)
-        self.dtype = dtype
+        self.dtype, self.digest = dtype, digest_of(adapter)
 
     @torch.no_grad()
     def v(self, latents: Tensor, timestep: int, content: Tensor, style: PaintedStyle) -> Tensor:

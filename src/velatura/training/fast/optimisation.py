@@ -16,6 +16,7 @@ from velatura.models.noise_schedule import split_v
 from velatura.training.fast.losses import latent_texture
 from velatura.training.fast.pairs import PairRows
 from velatura.training.fast.recipe import FastRecipe
+from velatura.training.running_average import update_average
 from velatura.training.training_log import means_of
 
 CALLS = 4  # of the network, at use
@@ -74,10 +75,7 @@ class FastOptimisation:
         norm = torch.nn.utils.clip_grad_norm_(list(self.adapter.values()), 1.0)
         self.optimizer.step()
         self.steps += 1
-        decay = min(self.recipe.average_decay, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for name, value in self.adapter.items():
-                self.average[name].lerp_(value, 1 - decay)
+        update_average(self.average.values(), self.adapter.values(), self.steps, self.recipe.average_decay)
         self.found.append({"place": place.item(), "texture": texture.item(), "norm": norm.item()})
 
     @torch.no_grad()

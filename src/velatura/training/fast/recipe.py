@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from velatura.training.timed import timed_rate
+from velatura.training.timed import TimedRecipe
 
 
 @dataclass(frozen=True)
-class FastRecipe:
+class FastRecipe(TimedRecipe):
     """Settings of the fast adapter's training, which lasts ``minutes``.
 
     A step has ``rows`` crops of ``side`` px of kept pairs. A row is noised from the content at a level of
@@ -17,7 +17,6 @@ class FastRecipe:
     weighed by ``texture_weight``, as a cloud of small patches, which keeps strokes from blurring.
     """
 
-    minutes: float = 60.0
     rows: int = 24
     side: int = 128
     rank: int = 48
@@ -31,11 +30,5 @@ class FastRecipe:
     later_calls: tuple[int, int] = (100, 699)
     start: int = 800
     texture_weight: float = 1.0
-    seed: int = 0
-    save_minutes: float = 3.0
     log_steps: int = 20
     check_steps: int = 100
-
-    def learning_rate_at(self, step: int, progress: float) -> float:
-        """The rate of a step at a share (0..1) of the time."""
-        return timed_rate(self.learning_rate, step, self.warmup_steps, progress, self.decay_share)

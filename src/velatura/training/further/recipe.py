@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from velatura.training.denoiser import DenoiserRecipe
-from velatura.training.timed import timed_rate
+from velatura.training.timed import TimedRecipe
 
 
 @dataclass(frozen=True)
-class FurtherRecipe:
+class FurtherRecipe(TimedRecipe):
     """Settings of a training that goes on for ``minutes`` (decision 20).
 
     The first part of the time is for crops of 128 px, ``batch`` at a time, the last ``large_share`` of it for crops of
@@ -21,13 +21,10 @@ class FurtherRecipe:
     ``patience`` times in a row.
     """
 
-    minutes: float = 60.0
     batch: int = 48
     large_share: float = 0.4
     learning_rate: float = 1e-4
     warmup_steps: int = 100
-    decay_share: float = 0.4  # of the minutes, at the end, over which the learning rate falls
-    average_decay: float = 0.998
     low_share: float = 0.8
     low_below: int = 700
     shown_share: float = 0.5
@@ -35,10 +32,7 @@ class FurtherRecipe:
     other_crop_share: float = 0.6
     check_minutes: float = 15.0
     patience: int = 4
-    save_minutes: float = 3.0
-    log_steps: int = 50
     compiled: bool = False
-    seed: int = 0
 
     @property
     def denoiser(self) -> DenoiserRecipe:
@@ -50,7 +44,3 @@ class FurtherRecipe:
     def rows_at(self, progress: float) -> tuple[int, int]:
         """Pictures in a batch and their side in pixels, at a share (0..1) of the time."""
         return (max(1, self.batch // 4), 256) if progress >= 1 - self.large_share else (self.batch, 128)
-
-    def learning_rate_at(self, step: int, progress: float) -> float:
-        """The rate of a step at a share (0..1) of the time."""
-        return timed_rate(self.learning_rate, step, self.warmup_steps, progress, self.decay_share)

@@ -13,6 +13,7 @@ from velatura.models.features.magenta import painted_enlarged
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.stroke_network import untrained_stroke_network
+from velatura.training.running_average import update_average
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.pool import PaintedRows
 from velatura.training.strokes.recipe import StrokesRecipe
@@ -61,10 +62,7 @@ class StrokesOptimisation:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.steps += 1
-        decay = min(self.recipe.average_decay, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for own, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                own.lerp_(value, 1 - decay)
+        update_average(self.average.parameters(), self.network.parameters(), self.steps, self.recipe.average_decay)
         self.found.append({name: value.item() for name, value in found.items()})
 
     @torch.no_grad()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from velatura.training.timed import timed_rate
+from velatura.training.timed import TimedRecipe
 
 WEIGHTS: Mapping[str, float] = {"gram": 4.0, "texture": 6.0, "structure": 5.0, "tones": 2.0, "palette": 15.0}
 
 
 @dataclass(frozen=True)
-class StrokesRecipe:
+class StrokesRecipe(TimedRecipe):
     """Settings of the stroke network's training, which lasts ``minutes``.
 
     A step has ``rows`` pictures of those that the fast UNet painted: ``first_pictures`` at first, one more every
@@ -20,23 +20,13 @@ class StrokesRecipe:
     such as skies.
     """
 
-    minutes: float = 60.0
     rows: int = 2
     first_pictures: int = 48
     pool: int = 512
     renewal: int = 2
     learning_rate: float = 8e-4
-    warmup_steps: int = 50
     decay_share: float = 0.5  # of the minutes, at the end, over which the learning rate falls
-    average_decay: float = 0.998
     weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     flat_push: float = 0.4
-    seed: int = 0
     held_out: int = 16  # pictures, made first, that are never trained on
-    save_minutes: float = 3.0
-    log_steps: int = 50
     check_steps: int = 300
-
-    def learning_rate_at(self, step: int, progress: float) -> float:
-        """The rate of a step at a share (0..1) of the time."""
-        return timed_rate(self.learning_rate, step, self.warmup_steps, progress, self.decay_share)
