@@ -124,7 +124,8 @@ def test_strokes_are_painted_over_a_start_inside_of_regions(monkeypatch: pytest.
     assert (painted(stroked) - plain)[..., reached].abs().mean() > 0.01
     assert torch.equal(painted(replace(stroked, strength=0.0)), latents)
     with pytest.raises(SettingError, match="strokes are a setting of start=fast, not of noise"):
-        Guided(start="noise", strokes=0.5)
+        Guided(start="noise", strokes=0.6)
+    assert Guided(start="noise").start == Guided(start="noise", strokes=0.0).start == "noise"
 
 
 def test_a_manifest_tells_what_painted_the_start() -> None:

@@ -139,6 +139,7 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
     if not isinstance(backbone, HouseBackbone):
         raise ModelError(f"The model {model} is no house model: only models that this recipe trained can be checked.")
     pixels = centre_crops(held_out_pictures(shards)).to(backbone.device)
+    out.mkdir(parents=True, exist_ok=True)  # what is no folder is refused before all is computed
     latents = torch.cat([backbone.encode(part) for part in torch.split(pixels, 4)])
     decoded = torch.cat([backbone.decode(part) for part in torch.split(latents, 4)])
     empty = backbone.unconditional()
@@ -159,7 +160,6 @@ def check_house(model: str, shards: Path, out: Path, progress: Progress) -> dict
         "decode seconds, 256 px": _median_seconds(lambda: backbone.decode(latents[:1])),
         "unet seconds, 256 px": _median_seconds(lambda: backbone.predict(latents[:1], 500, empty)),
     }
-    out.mkdir(parents=True, exist_ok=True)
     grid(torch.cat([pixels[:6], decoded[:6]]), 6).save(out / "autoencoder.png")
     grid(_samples(backbone, progress), 4).save(out / "samples.png")
     numbers, others = torch.arange(RESTYLED), len(pixels) - CONTENTS

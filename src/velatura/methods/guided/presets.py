@@ -49,10 +49,9 @@ ZECON: Mapping[str, Any] = {
     "prompt": "",
 }
 
-# Three pushes on what the fast method paints, strokes and all.
+# Three pushes on what the fast method paints.
 QUICK: Mapping[str, Any] = {
     "start": "fast",
-    "strokes": 0.5,
     "steps": 12,
     "guidance_scale": 1.0,
     "guidance_rms": 0.35,

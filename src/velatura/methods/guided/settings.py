@@ -14,7 +14,7 @@ from velatura.losses import COLOUR_LOSSES, check_losses
 from velatura.methods.fast_painting import Painting
 from velatura.methods.guided.steering import GRADIENT_SCALES, GRADIENTS, LOSS_INPUTS
 from velatura.methods.regional import RegionalMethod
-from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
+from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps, changed
 from velatura.models.backbone import PLACEHOLDER
 from velatura.models.noise_schedule import steps_of_strength
 from velatura.span import Span
@@ -117,7 +117,7 @@ class GuidedSettings(RegionalMethod):
     palette: Share = 1.0
     contrast: Share = 1.0
     sharpness: Share = 0.3
-    strokes: Share = 0.0
+    strokes: Share = 0.5
     flat_push: Share = 0.15
     gradient_steps: Annotated[int, Range(1, 100)] = 1
     eta: Share = 0.0
@@ -130,7 +130,7 @@ class GuidedSettings(RegionalMethod):
         super().__post_init__()
         if self.eta and self.sampler != "ddim":
             raise SettingError(f"eta is a setting of the ddim sampler, not of {self.sampler}.")
-        if self.strokes and self.start not in ("", FAST):
+        if self.strokes and changed(self, ["strokes"]) and self.start not in ("", FAST):
             raise SettingError(f"strokes are a setting of start={FAST}, not of {self.start}.")
         if self.corrections and self.inversion != DDIM:
             raise SettingError(f"corrections are a setting of the ddim inversion, not of {self.inversion}.")
