@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from velatura.losses.luma import luma
+from velatura.picture.luma import luma
 
 WINDOW = 15  # px
 HALF = 0.04  # deviation of luma, of pixels in [-1, 1], at which a place counts half

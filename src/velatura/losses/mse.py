@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from velatura.losses.base import LossInput, Targets
-from velatura.losses.luma import luma
+from velatura.picture.luma import luma
 
 
 class LumaMSE:

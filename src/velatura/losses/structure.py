@@ -7,7 +7,7 @@ from torch import Tensor
 
 from velatura.losses.base import LossInput, Targets
 from velatura.losses.detail import local_mean
-from velatura.losses.luma import luma
+from velatura.picture.luma import luma
 
 WINDOWS = (7, 21, 63)  # px: sides of squares
 FLAT = 0.15  # of the whole picture's standard deviation: local contrast far below it counts as flat

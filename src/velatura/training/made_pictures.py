@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.losses.luma import luma
 from velatura.models.features.magenta import painted_enlarged, style_transformer, style_vectors
+from velatura.picture.luma import luma
 
 
 @torch.no_grad()

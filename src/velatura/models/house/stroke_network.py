@@ -24,9 +24,12 @@ from velatura.models.features.magenta import (
     style_transformer,
 )
 from velatura.models.house.image_encoder import HouseImageEncoder
+from velatura.picture.blur import blurred
+from velatura.picture.luma import luma
 from velatura.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 STROKES_FILE = "fast_strokes.safetensors"
+CHROMA_BLUR = 1.5  # px: the deviation with which the strokes' chroma is blurred
 
 
 @torch.no_grad()
@@ -47,8 +50,18 @@ def with_strokes(network: StyleTransformer, pixels: Tensor, vectors: Tensor, sha
 
     That is the mean of two passes, half a cell of the network apart: one alone leaves the cells as fine dots.
     """
-    passes = [painted_enlarged(network, pixels, vectors, shift) for shift in (0, CELL // 2)]
+    passes = [strokes_over(network, pixels, vectors, shift) for shift in (0, CELL // 2)]
     return pixels + share * (torch.stack(passes).mean(0) - pixels)
+
+
+def strokes_over(network: StyleTransformer, pixels: Tensor, vectors: Tensor, shift: int = 0) -> Tensor:
+    """One pass of the stroke ``network`` over pictures (B, 3, H, W): fine detail in luma, chroma blurred.
+
+    In fine chroma the network would paint a purple and green hatching, which Gram matrices like and the eye does not.
+    """
+    added = painted_enlarged(network, pixels, vectors, shift) - pixels
+    light = luma(added)[:, None]
+    return pixels + blurred(added, CHROMA_BLUR) + light - blurred(light, CHROMA_BLUR)
 
 
 def save_stroke_network(path: Path, weights: Mapping[str, Tensor]) -> None:
