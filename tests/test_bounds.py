@@ -316,6 +316,7 @@ def failing(error: BaseException) -> Any:
     [
         (StyleError("install it with pip install 'velatura[fastsam]'"), "pip install 'velatura[fastsam]'"),
         (PermissionError(13, "Permission denied", "/x/[y].png"), "/x/[y].png cannot be used (Permission denied)"),
+        (FileExistsError(17, "File exists", "/x/y"), "/x/y is a file, and a folder is needed: give another name."),
         (OSError("no space"), "OSError: no space"),
         (RecursionError("too deep\nand more"), "RecursionError: too deep)"),
         (MemoryError(), "give a smaller --size"),

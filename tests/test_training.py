@@ -7,6 +7,7 @@ import io
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -245,4 +246,27 @@ def test_packing_replaces_no_shards_and_names_what_is_no_picture(shards: Path, t
     assert {path.name: path.read_bytes() for path in shards.iterdir()} == before
     with pytest.raises(PictureError, match=r"a\.jpg"):
         pack(odd, tmp_path / "new", 0.5, 0, Silent())
+    assert not (tmp_path / "new").exists()
+
+
+def test_packing_opens_every_picture_and_its_folder_before_it_makes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("a picture was made")
+
+    monkeypatch.setattr("velatura.training.pack.picture_numbers", never)
+    folders = {name: tmp_path / name for name in ("photos", "paintings", "heldout")}
+    for folder in folders.values():
+        folder.mkdir()
+        smooth_image(32, 32, 1).save(folder / "a.png")
+    sources, file = Sources(*([folder] for folder in folders.values())), tmp_path / "file"
+    file.write_text("a file")
+    with pytest.raises(FileExistsError):
+        pack(sources, file, 0.0, 0, Silent())
+    with pytest.raises(PictureError, match="nowhere is no folder"):
+        pack(Sources([tmp_path / "nowhere"], [folders["paintings"]]), tmp_path / "new", 0.0, 0, Silent())
+    (folders["heldout"] / "z.webp").write_text("no")
+    with pytest.raises(PictureError, match=r"z\.webp"):
+        pack(sources, tmp_path / "new", 0.0, 0, Silent())
     assert not (tmp_path / "new").exists()

@@ -34,7 +34,7 @@ def facts(recorded: Recorded) -> list[tuple[str, ...]]:
     manifest = recorded.manifest
     size = manifest.get("working_size") or []
     sources = [_source_text(source) for region in recorded.regions for source, _ in region.parts]
-    computed = manifest.get("computed_on") or {}
+    computed, networks = manifest.get("computed_on") or {}, manifest.get("fast_networks") or {}
     spent = [f"{manifest['seconds']:.1f} s"] if isinstance(manifest.get("seconds"), int | float) else []
     spent += [f"{manifest['unet_evaluations']:g} evaluations"] if manifest.get("unet_evaluations") else []
     rows = [
@@ -42,6 +42,7 @@ def facts(recorded: Recorded) -> list[tuple[str, ...]]:
         ("content", _file_text(manifest["content"])),
         ("style" if len(sources) < 2 else "styles", "; ".join(dict.fromkeys(sources))),
         ("model", f"{manifest['model']} ({recorded.text('model_fingerprint')})"),
+        ("painted by", ", ".join(f"{name} ({digest})" for name, digest in networks.items())),
         ("seed", str(manifest["seed"])),
         ("worked at", " x ".join(str(side) for side in size)),
         (

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -57,6 +58,8 @@ def sentence(error: Exception) -> str:
     name, reason = type(error).__name__, next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         return "The memory of this machine does not suffice: give a smaller --size, or close other programs."
+    if isinstance(error, FileExistsError) and error.filename and not Path(error.filename).is_dir():
+        return f"{error.filename} is a file, and a folder is needed: give another name."
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename} cannot be used ({error.strerror}): check its name, its permissions and the space on the "

@@ -20,7 +20,6 @@ from velatura.app.recorded import EVERYWHERE, Recorded, RecordedRegion
 from velatura.app.studio import Studio, configured, text_style
 from velatura.errors import PictureError, SettingError, StyleError
 from velatura.methods.base import Method, Stylization
-from velatura.methods.fast_painting import FAST_NETWORKS
 from velatura.picture import Picture, open_picture, save_picture
 from velatura.picture.writing import FORMATS
 from velatura.regions import Query, Region, parse_query
@@ -213,7 +212,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         was, this = then.get(entry) or {}, now.get(entry) or {}
         names = [name for name in this if name in was and was[name] != this[name]]
         found += [f"{name} was {was[name]} and is {this[name]}." for name in names]
-    networks = [FAST_NETWORKS] if FAST_NETWORKS in then else []  # older manifests do not tell of them
+    networks = ["fast_networks"] if "fast_networks" in then else []  # older manifests do not tell of them
     for entry in ("adapters", *networks):
         was, this = then.get(entry) or {}, now.get(entry) or {}
         names = sorted(name for name in {*was, *this} if was.get(name) != this.get(name))

@@ -19,7 +19,9 @@ app = typer.Typer(help="Train the embedded model.", invoke_without_command=True)
 
 Folders = Annotated[list[Path] | None, typer.Option(help="A folder; repeatable.", show_default=False)]
 
-Minutes = Annotated[float, typer.Option(help="How long it goes on, from now; it ends by itself.", min=0, max=100_000)]
+Minutes = Annotated[
+    float, typer.Option(help="How long it goes on once all is ready; it ends by itself.", min=0, max=100_000)
+]
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,16 @@ class PackOptions:
 @with_options(PackOptions)
 def pack_command(options: PackOptions) -> None:
     """Pack pictures, captions and embeddings into shards, the only input of training."""
-    from velatura.training.pack import Sources, pack
+    from velatura.training.check import CONTENTS, LEAST_STYLES
+    from velatura.training.pack import Sources, pack, pictures_in
 
     photos, paintings = _folders(options.photos, options.paintings, "Packing needs")
+    held_out = len(pictures_in(options.heldout)) if options.heldout else 0
+    if held_out < CONTENTS + LEAST_STYLES:
+        say(
+            f"There are {held_out} held-out pictures: 'train-house further' needs some, and 'train-house check' "
+            f"{CONTENTS} contents and {LEAST_STYLES} or more styles after them. Give such a folder with --heldout."
+        )
     pictures = Sources(photos, paintings, options.heldout or [])
     packed = pack(pictures, options.out, options.painted_share, options.seed, TerminalProgress(), options.quality)
     for path in packed:
@@ -124,7 +133,7 @@ def pairs_command(options: PairsOptions) -> None:
         raise SettingError(f"There is no teacher {options.teacher}: take one of {', '.join(TEACHERS)}.")
     pictures = (pictures_in(photos), pictures_in(paintings))
     backbone = _house(options.model, options.device)
-    say(f"Painting for {options.minutes:g} minutes: sixteen pairs a file.")
+    say(f"Painting for {options.minutes:g} minutes: up to sixteen pairs a file.")
     made = make_pairs(backbone, pictures, options.out, TEACHERS[options.teacher], options.minutes, options.seed)
     typer.echo(f"{made} pairs in {options.out}")
 
@@ -184,7 +193,8 @@ def strokes_command(options: StrokesOptions) -> None:
     photos, paintings = _folders(options.photos, options.paintings, "Training needs")
     pictures = (pictures_in(photos), pictures_in(paintings))
     backbone = _house(options.model, options.device)
-    say(f"Training for {options.minutes:g} minutes: the losses go to {options.out / 'log.jsonl'}.")
+    say(f"Training for {options.minutes:g} minutes, once the first pictures are painted.")
+    say(f"The losses go to {options.out / 'log.jsonl'}.")
     recipe = StrokesRecipe(minutes=options.minutes, seed=options.seed)
     typer.echo(train_strokes(backbone, pictures, options.out, recipe, options.resume))
 

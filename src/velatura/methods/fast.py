@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from velatura.diffusion.guidance import conditional
@@ -124,8 +125,11 @@ class Fast(RegionalMethod):
 
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
-        networks = painted_by(context.backbone, self.strokes)
+        networks = painted_by(context.backbone, self.strokes) if self.strength else {}
         return [RunResult(self.pixels(content, context), manifest=networks) for content in contents]
+
+    def _picture(self, content: WorkingPicture, run: RunResult, context: RunContext[Backbone]) -> Image.Image:
+        return super()._picture(content, run, context) if self.strength else content.picture.image
 
     def pixels(self, content: WorkingPicture, context: Context) -> Tensor:
         """The stylised picture (1, 3, H, W)."""

@@ -22,7 +22,7 @@ from velatura.models.noise_schedule import NoiseSchedule, add_noise, predict_noi
 from velatura.regions import Placement
 
 TRAINED_STEPS, TRAINED_STRENGTH = 4, 0.8  # with which the adapter was trained
-FAST_NETWORKS = "fast_networks"  # the manifest's entry for the hashes of what painted
+LEAST_STRENGTH = 0.1  # its least noise in training: what it changes from less fades out
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def painter_of(backbone: Backbone) -> FastPainter:
 def painted_by(backbone: HouseBackbone, strokes: float) -> dict[str, dict[str, str]]:
     """The manifest's entry for the networks that paint, with this share (0..1) of ``strokes``: a hash of each."""
     idle = () if strokes else ("fast_strokes",)
-    return {FAST_NETWORKS: {name: digest for name, digest in backbone.fast_networks.items() if name not in idle}}
+    return {"fast_networks": {name: digest for name, digest in backbone.fast_networks.items() if name not in idle}}
 
 
 def _painter(backbone: Backbone) -> FastPainter | None:
@@ -84,6 +84,7 @@ def painted_latents(
     predict = _predictor(latents, placement, styles, sampler.timesteps, context.backbone)
     painted = denoise(predict, noised, sampler, progress=context.progress)
     reached = placement.reached((latents.shape[2], latents.shape[3])).to(latents)
+    reached = reached * min(1.0, painting.strength / LEAST_STRENGTH)
     return latents + reached * without_grid(painted - latents, kept_grid_channels(latents, context))
 
 

@@ -104,10 +104,10 @@ class _LossByBand:
         """Keep losses (B,) at ``timesteps`` (B,)."""
         self.kept.append((timesteps, losses.detach()))
 
-    def take(self) -> list[float]:
-        """The means since the last call; 0 for a band without losses."""
+    def take(self) -> list[float | None]:
+        """The means since the last call; None for a band without losses."""
         timesteps, losses = (torch.cat(parts).cpu() for parts in zip(*self.kept, strict=True))
         self.kept = []
         bands = timesteps * BANDS // self.timesteps
-        means = [losses[bands == band].mean().item() if (bands == band).any() else 0.0 for band in range(BANDS)]
-        return [round(mean, 4) for mean in means]
+        found = [losses[bands == band] for band in range(BANDS)]
+        return [round(band.mean().item(), 4) if len(band) else None for band in found]

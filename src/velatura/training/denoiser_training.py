@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +15,6 @@ from velatura.errors import ModelError
 from velatura.models.house.autoencoder import HouseAutoencoder
 from velatura.models.house.image_encoder import HouseImageEncoder
 from velatura.models.house.vocabulary import build_tokenizer
-from velatura.training.band_losses import BANDS
 from velatura.training.batches import Batch, Batches, batch_stream
 from velatura.training.captions import caption, imagenet_names
 from velatura.training.conditioning import ConditioningSampler
@@ -71,7 +71,7 @@ def train_denoiser(vae: HouseAutoencoder, run: TrainingRun, recipe: DenoiserReci
         if (done % recipe.every and done != recipe.steps) or not accelerator.is_main_process:
             continue
         by_band = training.losses.take()
-        run.progress.note(loss=sum(by_band) / BANDS)
+        run.progress.note(loss=fmean(loss for loss in by_band if loss is not None))
         log.write(step=done, side=side, loss_by_band=by_band, learning_rate=recipe.learning_rate_at(step))
         log.save({**training.state(), "step": done})
         save_house(run.out / "house", model, training.average, tokenizer, vae, {})

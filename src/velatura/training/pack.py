@@ -39,7 +39,10 @@ class Sources:
 
 
 def pictures_in(folders: Sequence[Path]) -> list[Path]:
-    """Every picture below ``folders``, in sorted order."""
+    """Every picture below ``folders``, in sorted order. Raises PictureError for no folder, and for no pictures."""
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        raise PictureError(f"{missing[0]} is no folder: name one with .webp, .jpg or .png files.")
     found = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise PictureError(f"No pictures in {', '.join(map(str, folders))}: give folders of .webp, .jpg or .png files.")
@@ -92,17 +95,21 @@ def pack(
 
     ``painted_share`` of the photos are also painted over by Magenta's network in the style of a random painting, whose
     embedding they keep, so that "*" tells how they are painted and not what they show. Raises PictureError for folders
-    without pictures and for files that are none, SettingError where ``out`` holds shards.
+    without pictures and, before anything is made, for files that are none; SettingError where ``out`` holds shards.
     """
     there = sorted(path.name for path in out.glob("*.safetensors"))
     if there:
         raise SettingError(f"There are shards in {out} already ({there[0]}): delete them, or give another --out.")
     held_out = pictures_in(pictures.heldout) if pictures.heldout else []
+    photos, paintings = pictures_in(pictures.photos), pictures_in(pictures.paintings)
+    for path in progress.track([*held_out, *photos, *paintings], "opening"):
+        open_picture(path)
+    out.mkdir(parents=True, exist_ok=True)
     cpu = torch.device("cpu")
     network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)
     names, chance = imagenet_names(), random.Random(seed)
-    sources = [(path, describe_photo(path)) for path in pictures_in(pictures.photos)]
-    sources += [(path, describe_painting(path)) for path in pictures_in(pictures.paintings)]
+    sources = [(path, describe_photo(path)) for path in photos]
+    sources += [(path, describe_painting(path)) for path in paintings]
     examples: list[Example] = []
     for path, description in progress.track(sources, "pictures"):
         image = _reduced(path)

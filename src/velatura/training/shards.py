@@ -79,8 +79,10 @@ def _write_shard(examples: Sequence[Example], path: Path) -> None:
 def read_shards(folder: Path, name: str) -> list[Example]:
     """Every example of the shards ``name-*.safetensors`` in ``folder``; an empty list where there are none.
 
-    Raises PictureError for a file that is no shard, or a damaged one.
+    Raises PictureError for a folder that is not there, a file that is no shard, or a damaged one.
     """
+    if not folder.is_dir():
+        raise PictureError(f"{folder} is no folder: make one with shards by 'velatura train-house pack'.")
     examples: list[Example] = []
     for path in sorted(folder.glob(f"{name}-*.safetensors")):
         try:

@@ -37,12 +37,12 @@ class TrainingLog:
     """A run's folder: ``log.jsonl``, one object a line, and ``checkpoint.json`` with its parts, replaced atomically."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.started = time.monotonic()
 
     def write(self, **numbers: Any) -> None:
         """Append a line of numbers, with the seconds since the log was opened."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         numbers["seconds"] = round(time.monotonic() - self.started, 1)
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(numbers) + "\n")
@@ -52,6 +52,7 @@ class TrainingLog:
         content = BytesIO()
         torch.save(state, content)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_parts(self.folder / CHECKPOINT, content.getvalue())
         except OSError as error:
             warn_not_kept("checkpoint of the training", self.folder, error.strerror or str(error))

@@ -60,7 +60,7 @@ def check_start(settings: GuidedSettings, styles: Sequence[Style], backbone: Bac
 
 def start_described(settings: GuidedSettings, backbone: Backbone) -> dict[str, Any]:
     """What the manifest tells of the start: the networks that painted it, where they did."""
-    if settings.start != FAST:
+    if settings.start != FAST or not settings.strength:
         return {}
     return painted_by(cast("HouseBackbone", backbone), settings.strokes)
 

@@ -84,9 +84,10 @@ def load_stroke_network(path: Path, device: torch.device) -> StyleTransformer:
     network = StyleTransformer()
     try:
         network.load_state_dict(multiplied(read_tensors(path)[0]))
-    except (DamagedFileError, OSError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
+    except (DamagedFileError, OSError) as error:
         raise ModelError(
-            f"The stroke network {path} cannot be read ({reason}): get it, or the package, again."
+            f"The stroke network {path} cannot be read ({error}): get it, or the package, again."
         ) from None
+    except RuntimeError:
+        raise ModelError(f"The file {path} holds no stroke network: get it, or the package, again.") from None
     return network.requires_grad_(False).eval().to(device)

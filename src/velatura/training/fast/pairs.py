@@ -82,7 +82,7 @@ class PairBatches:
         if not self.pairs:
             raise ModelError(
                 f"Training needs two files of pairs in {', '.join(map(str, folders))}: make them with 'velatura "
-                "train-house pairs'."
+                "train-house pairs', which adds files each time."
             )
 
     def refresh(self) -> None:
