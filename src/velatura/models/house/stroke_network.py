@@ -50,18 +50,17 @@ def with_strokes(network: StyleTransformer, pixels: Tensor, vectors: Tensor, sha
 
     That is the mean of two passes, half a cell of the network apart: one alone leaves the cells as fine dots.
     """
-    passes = [strokes_over(network, pixels, vectors, shift) for shift in (0, CELL // 2)]
-    return pixels + share * (torch.stack(passes).mean(0) - pixels)
+    passes = [painted_enlarged(network, pixels, vectors, shift) for shift in (0, CELL // 2)]
+    return pixels + share * coarse_in_colour(torch.stack(passes).mean(0) - pixels)
 
 
-def strokes_over(network: StyleTransformer, pixels: Tensor, vectors: Tensor, shift: int = 0) -> Tensor:
-    """One pass of the stroke ``network`` over pictures (B, 3, H, W): fine detail in luma, chroma blurred.
+def coarse_in_colour(added: Tensor) -> Tensor:
+    """What strokes add to pixels (B, 3, H, W), with its luma as it is and its chroma blurred.
 
     In fine chroma the network would paint a purple and green hatching, which Gram matrices like and the eye does not.
     """
-    added = painted_enlarged(network, pixels, vectors, shift) - pixels
     light = luma(added)[:, None]
-    return pixels + blurred(added, CHROMA_BLUR) + light - blurred(light, CHROMA_BLUR)
+    return light + blurred(added - light, CHROMA_BLUR)
 
 
 def save_stroke_network(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from velatura.models.features.magenta import painted_enlarged
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.stroke_network import strokes_over, untrained_stroke_network
+from velatura.models.house.stroke_network import coarse_in_colour, untrained_stroke_network
 from velatura.training.running_average import update_average
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.pool import PaintedRows
@@ -73,7 +74,8 @@ class StrokesOptimisation:
     def _losses(self, network: Any, rows: PaintedRows) -> dict[str, Tensor]:
         contents, given, vectors = (each.to(self.device) for each in rows[:3])
         with torch.autocast(self.device.type, torch.bfloat16):
-            made = given + TRAINED_SHARE * (strokes_over(network, given, vectors) - given)
+            added = painted_enlarged(network, given, vectors) - given
+            made = given + TRAINED_SHARE * coarse_in_colour(added)
         return self.losses(made.float(), given, contents, rows.styles)
 
     def take(self) -> dict[str, float]:
