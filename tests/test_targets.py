@@ -336,6 +336,24 @@ def test_resume_makes_what_is_missing_or_was_asked_for_otherwise(
     assert run(monkeypatch, *call) == 0 and len(started) == 12
 
 
+def test_resume_makes_anew_what_a_retrained_network_painted(
+    here: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from velatura.methods.guided import method as guided_method
+    from velatura.models.house.backbone import HouseBackbone
+
+    networks, started = {"fast_adapter": "a1", "fast_strokes": "s1"}, count_runs(monkeypatch)
+    monkeypatch.setattr(HouseBackbone, "fast_networks", networks)
+    told = {"fast_networks": {"fast_adapter": "a1"}}
+    monkeypatch.setattr(guided_method, "start_described", lambda *_: told)
+    call = ["stylize", "photos", "--style", "style.png", "--out", "out", "--model", model, *FAST, "--resume"]
+    assert run(monkeypatch, *call) == 0 and started == ["a", "b"]
+    networks["fast_strokes"] = "s2"  # it took no part
+    assert run(monkeypatch, *call) == 0 and started == ["a", "b"]
+    networks["fast_adapter"] = "a2"
+    assert run(monkeypatch, *call) == 0 and started == ["a", "b", "a", "b"]
+
+
 def test_resume_knows_photos_of_one_name_apart(here: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "more").mkdir()
     smooth_image(72, 96, 4).save("more/a.jpg")

@@ -20,6 +20,7 @@ from velatura.batch.work import Made, Prepared
 from velatura.cache import Cache
 from velatura.errors import SettingError
 from velatura.methods.base import Method, Stylization
+from velatura.methods.fast_painting import all_weights
 from velatura.methods.provenance import versions
 from velatura.methods.style_fitting import fit_style
 from velatura.methods.validation import Range, check_value
@@ -88,7 +89,7 @@ class StudioRunner:
         self._studio.cache = self._lasting = Cache()
         self._company: tuple[str, ...] = ()
         self._styles = Cache(limit=32)
-        self._model = [given.model, self._studio.backbone.fingerprint, versions()]
+        self._model = [given.model, all_weights(self._studio.backbone), versions()]
         self._method = lru_cache(maxsize=256)(self._configured)
         self._digest = lru_cache(maxsize=1024)(lambda url: hashlib.sha256(_input(url)).hexdigest())
 

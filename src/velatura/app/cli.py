@@ -186,7 +186,7 @@ def stylize(options: StylizeOptions) -> None:
     report = page_file(options.report, sweep.inputs(), options.force) if options.report else None
     progress = PhotoProgress(TerminalProgress(options.verbose))
     studio = Studio(options.model, options.device, options.dtype, progress=progress)
-    request = Request(sweep, options.model, options.seed, studio.library, lambda: studio.backbone.fingerprint)
+    request = Request(sweep, options.model, options.seed, studio.library, lambda: studio.backbone)
     plan = planned(sweep, jobs, options.force, request if options.resume else None)
     for note in plan.notes:
         say(note)

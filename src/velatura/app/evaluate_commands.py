@@ -140,7 +140,7 @@ def benchmark(options: BenchmarkOptions) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What a command added to a benchmark's folder: by which model, its fingerprint, and what could not be made."""
+    """What a command added to a benchmark's folder: by which model and weights, and what could not."""
 
     subject: str
     model: str
@@ -154,11 +154,12 @@ def _made(options: BenchmarkOptions, named: tuple[str, str], kept: KeptRows, pai
     from velatura.app.studio import Studio
     from velatura.evaluation.benchmark.plan import Plan
     from velatura.evaluation.benchmark.running import run
+    from velatura.methods.fast_painting import all_weights
 
     strengths = [value for value in parse_strengths(options.strengths, "--strengths") if value is not None]
     studio = Studio(options.model, options.device, options.dtype, options.out / "library" / "styles")
     entries = Entrants(*named, options.setting or [], strengths).entries(studio, side)
-    plan = Plan(pairs, entries, side, options.seed, studio.backbone.fingerprint)
+    plan = Plan(pairs, entries, side, options.seed, all_weights(studio.backbone))
     outcome = run(plan, kept, studio.backbone.device, say)
     if not outcome.rows:
         raise SettingError("No picture could be made: the reasons stand above.")

@@ -15,7 +15,9 @@ from velatura.app.options import AUTO, parse_region_style
 from velatura.app.sweep import Job, Strength, Sweep
 from velatura.app.targets import Plan, Target, files_among
 from velatura.errors import PictureError
+from velatura.methods.fast_painting import fast_networks_of
 from velatura.methods.provenance import versions
+from velatura.models.backbone import Backbone
 from velatura.picture import read_manifest
 from velatura.picture.reading import MAX_BYTES
 from velatura.picture.regular_file import read_regular
@@ -27,13 +29,13 @@ REQUEST = "request"  # in a manifest: the digest of what was asked
 class Request:
     """What a sweep asks of one model under one seed; its digests stand in the results' manifests.
 
-    ``fingerprint`` gives that of the model's weights; it is asked only where a result may be there already.
+    ``backbone`` gives the model, loaded; it is asked only where a result may be there already.
     """
 
     def __init__(
-        self, sweep: Sweep, model: str, seed: int, library: StyleLibrary, fingerprint: Callable[[], str]
+        self, sweep: Sweep, model: str, seed: int, library: StyleLibrary, backbone: Callable[[], Backbone]
     ) -> None:
-        self._sweep, self._library, self._fingerprint = sweep, library, fingerprint
+        self._sweep, self._library, self._backbone = sweep, library, backbone
         named = [style for choice in sweep.choices for style in choice]
         self._styles = {style: self._identity(str(style)) for style in named}
         self._common = {
@@ -93,7 +95,14 @@ class Request:
             manifest = read_manifest(path)
         except PictureError:
             return False
-        return manifest.get(REQUEST) == asked and manifest.get("model_fingerprint") == self._fingerprint()
+        return manifest.get(REQUEST) == asked and self._is_by_this_model(manifest)
+
+    def _is_by_this_model(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the model's weights made a result, and those of the fast method's networks that took part."""
+        backbone, painted_by = self._backbone(), manifest.get("fast_networks") or {}
+        networks = fast_networks_of(backbone) if painted_by else {}
+        same = all(networks.get(name) == digest for name, digest in painted_by.items())
+        return same and manifest.get("model_fingerprint") == backbone.fingerprint
 
 
 @dataclass(frozen=True)

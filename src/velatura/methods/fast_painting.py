@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,16 @@ def painted_by(backbone: HouseBackbone, strokes: float) -> dict[str, dict[str, s
     """The manifest's entry for the networks that paint, with this share (0..1) of ``strokes``: a hash of each."""
     idle = () if strokes else ("fast_strokes",)
     return {"fast_networks": {name: digest for name, digest in backbone.fast_networks.items() if name not in idle}}
+
+
+def fast_networks_of(backbone: Backbone) -> Mapping[str, str]:
+    """A hash of each network that the fast method paints with on a model; nothing where it brings none."""
+    return backbone.fast_networks if isinstance(backbone, HouseBackbone) else {}
+
+
+def all_weights(backbone: Backbone) -> str:
+    """A model's fingerprint and the hashes of its fast method's networks: it changes when any of them is trained on."""
+    return " ".join([backbone.fingerprint, *fast_networks_of(backbone).values()])
 
 
 def _painter(backbone: Backbone) -> FastPainter | None:

@@ -97,7 +97,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Every pair by every entry, with a short ``side`` in pixels and a ``seed``; ``model`` is a fingerprint."""
+    """Every pair by every entry, with a short ``side`` in pixels and a ``seed``; ``model`` names its weights."""
 
     pairs: Sequence[Pair]
     entries: Sequence[Entry]
