@@ -14,7 +14,7 @@ import torch
 from tests.command_line import run as run_command
 from tests.conftest import smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
-from velatura.errors import ModelError
+from velatura.errors import ModelError, PictureError
 from velatura.methods.base import WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast, painted_style
@@ -32,6 +32,7 @@ from velatura.models.house.stroke_network import (
 from velatura.models.loading import load
 from velatura.models.loading.catalogue import HOUSE_FOLDER
 from velatura.picture import Picture, pixels_to_image
+from velatura.progress import Silent
 from velatura.regions import Placement, Region, parse_query
 from velatura.span import Span
 from velatura.style import Style
@@ -39,7 +40,7 @@ from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes import pool as pool_module
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.optimisation import StrokesOptimisation
-from velatura.training.strokes.pool import Painted, PaintedPool, joined, painter
+from velatura.training.strokes.pool import Painted, PaintedPool, joined, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
 from velatura.training.strokes.training import train_strokes
 from velatura.training.training_log import TrainingLog
@@ -253,13 +254,23 @@ def test_the_pool_grows_and_then_replaces_its_oldest() -> None:
         picture = torch.full((3, 8, 8), next(numbers), dtype=torch.uint8)
         return Painted(picture, picture, torch.zeros(100), measures)
 
-    pool = PaintedPool(make, 2)
+    pool = PaintedPool(make, [make(), make()])
     for _ in range(3):
         pool.renew(3)
     assert [int(each.content[0, 0, 0]) for each in pool.kept] == [3, 4, 2]
     drawn = pool.draw(5, random.Random(0))
     assert drawn.contents.shape == (5, 3, 8, 8) and drawn.vectors.shape == (5, 100) and len(drawn.styles) == 5
     assert float(drawn.contents.max()) <= 4 / 127.5 - 1 + 1e-6
+
+
+def test_one_of_twenty_pictures_is_never_trained_on() -> None:
+    photos, paintings = ([Path(f"{kind}/{number:02}.png") for number in range(41)] for kind in ("photo", "painting"))
+    for order in (1, -1):
+        trained_on, checked_with = kept_apart((photos[::order], paintings))
+        for whole, left, kept in zip((photos, paintings), trained_on, checked_with, strict=True):
+            assert kept == [whole[0], whole[20], whole[40]] and sorted({*left, *kept}) == whole and len(left) == 38
+    with pytest.raises(PictureError, match="two photos and two paintings"):
+        kept_apart((photos, paintings[:1]))
 
 
 def test_what_is_painted_is_what_the_method_gives_its_strokes(
@@ -310,20 +321,20 @@ def test_a_training_ends_by_itself_and_goes_on(
 ) -> None:
     monkeypatch.setattr(pool_module, "SIDE", 64)
     out = tmp_path / "run"
-    path = train_strokes(tiny_house(), pictures, out, TINY, resume=False)
+    path = train_strokes(tiny_house(), pictures, out, TINY, False, Silent())
     first = load_stroke_network(path, torch.device("cpu")).state_dict()
     own = untrained_stroke_network(tiny_house().pipeline.image_encoder).state_dict()
     assert any(not torch.equal(value, own[name].half().float()) for name, value in first.items() if value.ndim == 1)
     with pytest.raises(ModelError, match="There is a run in"):
-        train_strokes(tiny_house(), pictures, out, TINY, resume=False)
-    train_strokes(tiny_house(), pictures, out, TINY, resume=True)
+        train_strokes(tiny_house(), pictures, out, TINY, False, Silent())
+    train_strokes(tiny_house(), pictures, out, TINY, True, Silent())
     assert TrainingLog(out).load()["step"] == 2
     assert len((out / "log.jsonl").read_text().splitlines()) == 4
     with pytest.raises(ModelError, match="no checkpoint"):
-        train_strokes(tiny_house(), pictures, tmp_path / "none", TINY, resume=True)
+        train_strokes(tiny_house(), pictures, tmp_path / "none", TINY, True, Silent())
     monkeypatch.setattr(tiny_house(), "fast_painter", None)
     with pytest.raises(ModelError, match="no fast adapter"):
-        train_strokes(tiny_house(), pictures, tmp_path / "bare", TINY, resume=False)
+        train_strokes(tiny_house(), pictures, tmp_path / "bare", TINY, False, Silent())
     assert not (tmp_path / "bare").exists()
 
 

@@ -196,7 +196,7 @@ def strokes_command(options: StrokesOptions) -> None:
     say(f"Training for {options.minutes:g} minutes, once the first pictures are painted.")
     say(f"The losses go to {options.out / 'log.jsonl'}.")
     recipe = StrokesRecipe(minutes=options.minutes, seed=options.seed)
-    typer.echo(train_strokes(backbone, pictures, options.out, recipe, options.resume))
+    typer.echo(train_strokes(backbone, pictures, options.out, recipe, options.resume, TerminalProgress()))
 
 
 def _folders(photos: Folders, paintings: Folders, who_needs: str) -> tuple[list[Path], list[Path]]:

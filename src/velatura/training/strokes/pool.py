@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from velatura.errors import PictureError
 from velatura.methods.base import WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast, painted_style
@@ -19,6 +21,8 @@ from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes.losses import StyleMeasures
 
 SIDE = 256  # px of the photos' crops
+KEPT_OUT = 20  # of so many photos, and of so many paintings, one is never trained on
+Sources = tuple[Sequence[Path], Sequence[Path]]  # photos and paintings
 
 
 class Painted(NamedTuple):
@@ -42,11 +46,10 @@ class PaintedRows(NamedTuple):
 
 
 class PaintedPool:
-    """Pictures that ``make`` made: ``count`` at first."""
+    """The pictures ``kept``, to which it adds what ``make`` makes."""
 
-    def __init__(self, make: Callable[[], Painted], count: int) -> None:
-        self.make = make
-        self.kept = [make() for _ in range(count)]
+    def __init__(self, make: Callable[[], Painted], kept: list[Painted]) -> None:
+        self.make, self.kept = make, kept
         self._oldest = 0
 
     def renew(self, most: int) -> None:
@@ -60,6 +63,19 @@ class PaintedPool:
     def draw(self, count: int, chance: random.Random) -> PaintedRows:
         """``count`` random pictures."""
         return joined(chance.choices(self.kept, k=count))
+
+
+def kept_apart(pictures: Sources) -> tuple[Sources, Sources]:
+    """What to train on of (photos, paintings), and what to check with: each twentieth in the order of their names.
+
+    Raises PictureError where nothing is left to train on.
+    """
+    photos, paintings = (sorted(paths) for paths in pictures)
+    if len(photos) < 2 or len(paintings) < 2:
+        raise PictureError("Training needs two photos and two paintings or more: some are kept to check with.")
+    held_out = photos[::KEPT_OUT], paintings[::KEPT_OUT]
+    del photos[::KEPT_OUT], paintings[::KEPT_OUT]
+    return (photos, paintings), held_out
 
 
 def painter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,9 +11,10 @@ import torch
 from velatura.methods.fast_painting import painter_of
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.stroke_network import STROKES_FILE, save_stroke_network
+from velatura.progress import Progress
 from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes.optimisation import StrokesOptimisation
-from velatura.training.strokes.pool import PaintedPool, joined, painter
+from velatura.training.strokes.pool import Painted, PaintedPool, Sources, joined, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
 from velatura.training.timed import Clock
 from velatura.training.training_log import TrainingLog, process_seed
@@ -21,25 +22,29 @@ from velatura.training.training_log import TrainingLog, process_seed
 
 def train_strokes(
     backbone: HouseBackbone,
-    pictures: tuple[Sequence[Path], Sequence[Path]],
+    pictures: Sources,
     out: Path,
     recipe: StrokesRecipe,
     resume: bool,
+    progress: Progress,
 ) -> Path:
     """Train the stroke network of ``backbone`` on (photos, paintings) for the recipe's minutes, at least for one step.
 
     ``out`` gets ``log.jsonl``, ``checkpoint.json`` with its parts, and the running average as
-    ``fast_strokes.safetensors``, whose path is returned. Raises ModelError where the model has no fast adapter, there
-    is nothing to resume from, or a run would be replaced.
+    ``fast_strokes.safetensors``, whose path is returned. One of twenty pictures is never trained on: of these are the
+    held-out losses. Raises ModelError where the model has no fast adapter, there is nothing to resume from, or a run
+    would be replaced, PictureError for too few pictures.
     """
     painter_of(backbone)
     optimisation, log = StrokesOptimisation(backbone, recipe), TrainingLog(out)
     state = log.begin(resume, "strokes")
     step = optimisation.restore(state) if state else 0
-    held_out = _pool(backbone, pictures, optimisation, recipe.seed, recipe.held_out).kept
+    trained_on, checked_with = kept_apart(pictures)
+    checking = _painter(backbone, checked_with, optimisation, recipe.seed)
+    held_out = [checking() for _ in progress.track(range(recipe.held_out), "held-out pictures")]
     seed = process_seed(recipe.seed, 1, step)
-    chance = random.Random(seed)
-    pool = _pool(backbone, pictures, optimisation, seed, recipe.first_pictures)
+    chance, make = random.Random(seed), _painter(backbone, trained_on, optimisation, seed)
+    pool = PaintedPool(make, [make() for _ in progress.track(range(recipe.first_pictures), "first pictures")])
     batches = [joined(held_out[first : first + recipe.rows]) for first in range(0, len(held_out), recipe.rows)]
     clock = Clock(recipe.minutes)
     while not clock.over:
@@ -58,14 +63,10 @@ def train_strokes(
     return out / STROKES_FILE
 
 
-def _pool(
-    backbone: HouseBackbone,
-    pictures: tuple[Sequence[Path], Sequence[Path]],
-    optimisation: StrokesOptimisation,
-    seed: int,
-    count: int,
-) -> PaintedPool:
+def _painter(
+    backbone: HouseBackbone, sources: Sources, optimisation: StrokesOptimisation, seed: int
+) -> Callable[[], Painted]:
     torch.manual_seed(seed)
     chance = random.Random(seed)
-    photos, paintings = (Pictures(paths, chance) for paths in pictures)
-    return PaintedPool(painter(backbone, (photos, paintings), optimisation.losses.measured, chance), count)
+    photos, paintings = (Pictures(paths, chance) for paths in sources)
+    return painter(backbone, (photos, paintings), optimisation.losses.measured, chance)
