@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kornia.filters import filter2d_separable
 from PIL import ExifTags, Image, ImageCms
 
 from tests.conftest import smooth_image
@@ -23,6 +24,7 @@ from velatura.picture import (
     read_manifest,
     save_picture,
 )
+from velatura.picture.blur import binomial
 from velatura.picture.writing import replacing
 
 
@@ -192,3 +194,12 @@ def test_unknown_endings_and_unwritable_places_are_named(tmp_path: Path) -> None
 def test_pictures_in_memory_have_a_digest_of_their_content() -> None:
     first, same, other = (Picture.of(smooth_image(seed=seed)) for seed in (0, 0, 1))
     assert first.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize("border", ["reflect", "replicate"])
+def test_the_binomial_filter_is_kornias_and_takes_the_finest_waves(border: str) -> None:
+    noise, weights = torch.randn(2, 3, 9, 12, generator=torch.Generator().manual_seed(0)), torch.tensor([[1, 2, 1]]) / 4
+    expected = filter2d_separable(noise, weights, weights, border_type=border)
+    assert torch.allclose(binomial(noise, border), expected, atol=1e-6)
+    alternating = (torch.arange(12) % 2 * 2.0 - 1).expand(1, 1, 9, 12)
+    assert binomial(alternating, border)[..., 1:-1].abs().max() < 1e-6

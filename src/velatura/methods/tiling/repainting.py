@@ -31,6 +31,7 @@ from velatura.methods.tiling.predicting import TiledPrediction
 from velatura.models.backbone import Backbone, HasUNet
 from velatura.models.noise_schedule import Levels, add_noise
 from velatura.picture import pixels_to_image
+from velatura.picture.blur import binomial
 from velatura.picture.enlarging import Enlarged
 from velatura.progress import Progress, Silent
 
@@ -140,16 +141,9 @@ def anchored_to(clean: Tensor) -> Steer:
 
     def steer(step: DenoisingStep) -> DenoisingStep:
         x0 = step.x0
-        return step.with_x0(x0 + ANCHOR * smoothed(clean - x0))
+        return step.with_x0(x0 + ANCHOR * binomial(clean - x0, "replicate"))
 
     return steer
-
-
-def smoothed(latents: Tensor) -> Tensor:
-    """Latents (1, C, h, w) under a binomial filter over 3 x 3 cells."""
-    weights = torch.tensor([0.25, 0.5, 0.25]).to(latents)
-    kernel = (weights[:, None] * weights).expand(latents.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(latents, [1] * 4, mode="replicate"), kernel, groups=latents.shape[1])
 
 
 def ticks(progress: Progress, count: int, what: str) -> Generator[int, None, None]:

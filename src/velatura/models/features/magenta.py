@@ -106,14 +106,23 @@ class StyleTransformer(nn.Module):
         self.colours = StyledConv(8, 3, 9)
 
     def forward(self, squares: Tensor, vectors: Tensor) -> Tensor:
-        x = squares
-        for convolution in self.contract:
-            x = F.relu(convolution(x))
-        for block in self.residual:
-            x = block(x, vectors)
+        x = self.restyled(self.contracted(squares)[-1], vectors)
         for styled in self.expand:
             x = F.relu(styled(F.interpolate(x, scale_factor=2, mode="nearest"), vectors))
         return torch.sigmoid(self.colours(x, vectors))
+
+    def contracted(self, squares: Tensor) -> list[Tensor]:
+        """The maps of the whole, half and quarter side: 8, 16 and 32 channels."""
+        maps = [squares]
+        for convolution in self.contract:
+            maps.append(F.relu(convolution(maps[-1])))
+        return maps[1:]
+
+    def restyled(self, coarse: Tensor, vectors: Tensor) -> Tensor:
+        """Maps (B, 32, H / 4, W / 4), changed by the residual blocks."""
+        for block in self.residual:
+            coarse = block(coarse, vectors)
+        return coarse
 
 
 @lru_cache(maxsize=2)
@@ -161,16 +170,19 @@ def paint_over(pixels: Tensor, vectors: Tensor) -> Tensor:
     return F.interpolate(painted * 2 - 1, pixels.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-def painted_enlarged(network: StyleTransformer, pixels: Tensor, vectors: Tensor, shift: int = 0) -> Tensor:
+def painted_enlarged(
+    network: StyleTransformer, pixels: Tensor, vectors: Tensor, shift: tuple[int, int] = (0, 0)
+) -> Tensor:
     """Pictures (B, 3, H, W) in [-1, 1] that a transfer ``network`` paints in the styles ``vectors`` (B, 100) at 1.5
     times their size, so that strokes are those of pictures of 384 px; same shape, in about the same range.
 
-    ``shift`` (0 to 3 enlarged pixels) moves the picture against the network's cells. Differentiable with respect to
-    the network's weights too.
+    ``shift`` (down and right, 0 to 3 enlarged pixels) moves the picture against the network's cells. Differentiable
+    with respect to the network's weights too.
     """
     height, width = (round(length * ENLARGED) for length in pixels.shape[2:])
     squares = ((F.interpolate(pixels, (height, width), mode="bicubic") + 1) / 2).clamp(0, 1)
-    if shift:
-        squares = F.pad(squares, [shift, CELL - shift] * 2, mode="reflect")
-    painted: Tensor = network(squares, vectors)[:, :, shift : shift + height, shift : shift + width]
+    down, right = shift
+    if down or right:
+        squares = F.pad(squares, [right, CELL - right, down, CELL - down], mode="reflect")
+    painted: Tensor = network(squares, vectors)[:, :, down : down + height, right : right + width]
     return F.interpolate(painted.float() * 2 - 1, pixels.shape[2:], mode="bicubic", antialias=True)

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from velatura.models.adapters.weights import digest_of
 from velatura.models.features.efficientnet_lite import FEATURES, efficientnet_lite0
-from velatura.models.features.magenta import STYLE_NUMBERS, StyleTransformer, style_vectors
+from velatura.models.features.magenta import STYLE_NUMBERS, style_vectors
 from velatura.models.house.fast_painter import ADAPTER_FILE, PROMPT, FastPainter, PaintedStyle, load_adapter
 from velatura.models.house.image_encoder import picture_numbers, style_part
-from velatura.models.house.stroke_network import STROKES_FILE, load_stroke_network
+from velatura.models.house.stroke_network import STROKES_FILE, StrokeNetwork, load_stroke_network
 from velatura.models.latent import LatentBackbone
 
 
@@ -56,7 +56,7 @@ class HouseBackbone(LatentBackbone):
         return None if adapter is None else FastPainter(self.unet, adapter, self.device, self.dtype)
 
     @cached_property
-    def stroke_network(self) -> StyleTransformer | None:
+    def stroke_network(self) -> StrokeNetwork | None:
         """The network of the fast method's strokes that the model's folder brings; None without one.
 
         Raises ModelError for a damaged one.

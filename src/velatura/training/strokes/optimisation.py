@@ -9,10 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from velatura.models.features.magenta import painted_enlarged
+from velatura.errors import ModelError
+from velatura.models.features.magenta import CELL
 from velatura.models.features.vgg import perceptual_trunk
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.stroke_network import coarse_in_colour, untrained_stroke_network
+from velatura.models.house.stroke_network import (
+    HALF_A_CELL_APART,
+    Shifts,
+    StrokeNetwork,
+    untrained_stroke_network,
+    with_strokes,
+)
 from velatura.training.running_average import update_average
 from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.pool import PaintedRows
@@ -25,7 +32,9 @@ TRAINED_SHARE = 0.65  # of a picture that is the network's, the rest being what 
 class StrokesOptimisation:
     """The optimisation of a stroke network on the model's device, with a running average of its weights.
 
-    It starts from the model's own network where there is one, else from Magenta's.
+    Each picture is the mean of two passes, a random part of a cell apart: textures that follow the network's cells
+    rather than the picture's forms gain nothing. It starts from the model's own network where there is one, else from
+    Magenta's.
     """
 
     def __init__(self, backbone: HouseBackbone, recipe: StrokesRecipe) -> None:
@@ -39,9 +48,12 @@ class StrokesOptimisation:
         self.found: list[Mapping[str, float]] = []
 
     def restore(self, state: dict[str, Any]) -> int:
-        """Take up a checkpoint; returns the steps that are done."""
-        self.network.load_state_dict(state["strokes"])
-        self.average.load_state_dict(state["average"])
+        """Take up a checkpoint; returns the steps that are done. Raises ModelError for one of other layers."""
+        try:
+            self.network.load_state_dict(state["strokes"])
+            self.average.load_state_dict(state["average"])
+        except RuntimeError:
+            raise ModelError("The checkpoint is of a stroke network with other layers: give another --out.") from None
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = int(state["step"])
         return self.steps
@@ -55,7 +67,8 @@ class StrokesOptimisation:
         """One optimiser step on a batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        found = self._losses(self.network, rows)
+        down, right = torch.randint(CELL, (2,)).tolist()
+        found = self._losses(self.network, rows, ((0, 0), (down, right)))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.stack([self.recipe.weights[name] * value for name, value in found.items()]).sum()
         total.backward()  # type: ignore[no-untyped-call]
@@ -68,14 +81,14 @@ class StrokesOptimisation:
     @torch.no_grad()
     def check(self, batches: list[PaintedRows]) -> dict[str, float]:
         """The averaged network's losses, the mean over batches of one size."""
-        found = [{name: value.item() for name, value in self._losses(self.average, rows).items()} for rows in batches]
+        losses = [self._losses(self.average, rows, HALF_A_CELL_APART) for rows in batches]
+        found = [{name: value.item() for name, value in each.items()} for each in losses]
         return {f"held_out_{name}": value for name, value in means_of(found).items()}
 
-    def _losses(self, network: Any, rows: PaintedRows) -> dict[str, Tensor]:
+    def _losses(self, network: StrokeNetwork, rows: PaintedRows, shifts: Shifts) -> dict[str, Tensor]:
         contents, given, vectors = (each.to(self.device) for each in rows[:3])
         with torch.autocast(self.device.type, torch.bfloat16):
-            added = painted_enlarged(network, given, vectors) - given
-            made = given + TRAINED_SHARE * coarse_in_colour(added)
+            made = with_strokes(network, given, vectors, TRAINED_SHARE, shifts)
         return self.losses(made.float(), given, contents, rows.styles)
 
     def take(self) -> dict[str, float]:

@@ -21,12 +21,12 @@ class StrokesRecipe(TimedRecipe):
     """
 
     rows: int = 2
-    first_pictures: int = 48
-    pool: int = 512
+    first_pictures: int = 100
+    pool: int = 2000
     renewal: int = 2
-    learning_rate: float = 8e-4
-    decay_share: float = 0.5  # of the minutes, at the end, over which the learning rate falls
+    learning_rate: float = 1e-3
+    decay_share: float = 0.6  # of the minutes, at the end, over which the learning rate falls
     weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
-    flat_push: float = 0.4
+    flat_push: float = 0.25
     held_out: int = 16  # pictures, made first, that are never trained on
     check_steps: int = 300
