@@ -140,7 +140,7 @@ def benchmark(options: BenchmarkOptions) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What a command added to a benchmark's folder: by which model and weights, and what could not."""
+    """What a command added to a benchmark's folder: by which model and weights, and what could not be made."""
 
     subject: str
     model: str
