@@ -69,14 +69,14 @@ def refined(covers: Sequence[Mask], guide: Image.Image, radius: int) -> list[Mas
     import torch
     from kornia.filters import guided_blur
 
-    flat = [index for index, cover in enumerate(covers) if cover.min() == cover.max()]
-    if len(flat) == len(covers):  # such as that of the whole picture: no edges
+    edged = [index for index, cover in enumerate(covers) if cover.min() < cover.max()]
+    if not edged:  # such as that of the whole picture
         return list(covers)
     colours = torch.from_numpy(np.asarray(guide.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)[None]
-    masks = torch.from_numpy(np.stack(covers))[None]
+    soft = np.stack(covers)
+    masks = torch.from_numpy(soft[edged])[None]  # without the others, beside which it would round differently
     skipped = max(1, radius // 4)  # He and Sun 2015: its coefficients are smooth, a quarter of the radius is as good
-    soft = guided_blur(colours, masks, 2 * radius + 1, GUIDED_VARIANCE, subsample=skipped)[0].clamp(0, 1).numpy()
-    soft[flat] = np.stack(covers)[flat]
+    soft[edged] = guided_blur(colours, masks, 2 * radius + 1, GUIDED_VARIANCE, subsample=skipped)[0].clamp(0, 1)
     total, allowed = soft.sum(0), np.sum(covers, axis=0)
     share = np.divide(allowed, total, out=np.zeros_like(total), where=total > 0).clip(0, 1)
     return [np.asarray(each * share, dtype=np.float32) for each in soft]

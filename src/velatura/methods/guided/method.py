@@ -26,6 +26,7 @@ from velatura.methods.colours import FINAL_SHARE
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
 from velatura.methods.guided.fitting import fit_guided
+from velatura.methods.guided.flat_places import flatness
 from velatura.methods.guided.latents import GuidedLatents
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.mixing import GuidedMix
@@ -148,7 +149,7 @@ class Guided(GuidedSettings):
         predict = self.predictor_of_steps(placement.regions, steps, backbone)
         with torch.no_grad():
             start = start_latents(latents, placement, self, context)
-            result, losses = self.denoised(start, self.steering(predict, objectives, latents, context), context)
+            result, losses = self.denoised(start, self.steering(predict, objectives, seen, context), context)
         return GuidedLatents(pixels, latents, result, objectives, losses)
 
     @property
@@ -186,10 +187,11 @@ class Guided(GuidedSettings):
         self,
         predict: Predict,
         objectives: Sequence[RegionObjective],
-        latents: Tensor,
+        content: EncodedContent,
         context: RunContext[Backbone],
     ) -> Steering:
-        """What moves the steps of a content with these clean ``latents``."""
+        """What moves the steps of a content."""
+        latents, detail = content.latents, content.detail if context.backbone.factor > 1 else None
         return Steering(
             context.backbone,
             Traced(recomputed(predict) if self.activations == "recomputed" else predict),
@@ -201,6 +203,7 @@ class Guided(GuidedSettings):
             self.gradient_steps,
             self.loss_resolution,
             kept_grid_channels(latents, context) if self.gradient_scale == "rms" else None,
+            None if detail is None else flatness(detail, latents),
         )
 
     def objectives(

@@ -55,7 +55,7 @@ QUICK: Mapping[str, Any] = {
     "strokes": 0.6,
     "steps": 12,
     "guidance_scale": 1.0,
-    "guidance_rms": 0.35,
+    "guidance_rms": 0.4,
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"poster": POSTER, "zecon": ZECON, "quick": QUICK}

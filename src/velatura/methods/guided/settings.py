@@ -74,7 +74,8 @@ class GuidedSettings(RegionalMethod):
     ``sharpness`` (0..1) is how much of the detail that the autoencoder loses of the start is put back into the result
     (less below strength 0.5).
     ``strokes`` (0..1) is the share of the stroke network, where the model brings one, in a start that is painted.
-    ``flat_push`` (0..1) is how much of the push through features and colours reaches flat places, such as skies.
+    ``flat_push`` (0..1) is how much of the push through features and colours reaches flat places, such as skies; below
+    1 what reaches them is smooth.
     ``guidance_scale`` is that of classifier-free guidance by the prompt, away from ``negative_prompt``.
     ``guidance_scaling`` changes guidance over 1: "plain", or as "limit=0.3,interval=0:0.9" (docs/guidance.md); empty is
     what the model's folder recommends, or plain.

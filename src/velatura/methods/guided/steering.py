@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from velatura.diffusion.denoising import DenoisingStep
 from velatura.diffusion.inversion import Predict
 from velatura.losses import LossInput
+from velatura.methods.guided.flat_places import smoothed
 from velatura.methods.guided.objectives import RegionObjective
 from velatura.methods.latent_grid import without_grid
 from velatura.models.backbone import Backbone, Prediction
@@ -116,7 +117,8 @@ class Steering:
 
     ``gradient_scale`` turns s g into a push on the noise of rms ``guidance_rms``, over ``gradient_steps`` pushes.
     Losses take ``loss_input``, decoded and at a short side of ``loss_resolution`` pixels at most (0: as it is).
-    In the channels of ``grid`` (C,) pushes lose their local mean (None: in none).
+    In the channels of ``grid`` (C,) pushes lose their local mean (None: in none). Where the content is ``flat``
+    (1, 1, h, w), in 0..1, gradients are blurred before they are scaled (None: nowhere).
     """
 
     backbone: Backbone
@@ -129,6 +131,7 @@ class Steering:
     gradient_steps: int = 1
     loss_resolution: int = 0
     grid: Tensor | None = None
+    flat: Tensor | None = None
 
     def through_unet(self, step: DenoisingStep) -> tuple[DenoisingStep, Values]:
         """eps' = eps + scale(s dL/dx_t), the gradient through the UNet (Dhariwal & Nichol 2021, algorithm 2).
@@ -174,6 +177,7 @@ class Steering:
                 continue
             # More pushes, or other regions, may come through the same graph.
             gradient = torch.autograd.grad(loss, leaf, retain_graph=True)[0]
+            gradient = gradient if self.flat is None else smoothed(gradient, self.flat)
             limit = self.guidance_rms / self.gradient_steps
             scaled = self.gradient_scale(math.sqrt(1 - step.abar) * gradient, limit)
             scaled = scaled if self.grid is None else without_grid(scaled, self.grid)
