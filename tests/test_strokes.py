@@ -13,11 +13,13 @@ import torch
 
 from tests.command_line import run as run_command
 from tests.conftest import smooth_image, smooth_pixels
-from tests.tiny_house import tiny_house
+from tests.tiny_house import stroked_house, tiny_house
 from velatura.errors import ModelError, PictureError
+from velatura.losses.strokes import StrokeLosses
 from velatura.methods.base import WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast, painted_style
+from velatura.methods.strokes.pictures import Painted, joined
 from velatura.models.features.magenta import StyleTransformer, painted_enlarged, style_transformer, style_vectors
 from velatura.models.features.vgg import hed_trunk
 from velatura.models.house.backbone import HouseBackbone
@@ -39,9 +41,8 @@ from velatura.span import Span
 from velatura.style import Style
 from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes import pool as pool_module
-from velatura.training.strokes.losses import StrokeLosses
 from velatura.training.strokes.optimisation import StrokesOptimisation
-from velatura.training.strokes.pool import Painted, PaintedPool, joined, kept_apart, painter
+from velatura.training.strokes.pool import PaintedPool, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
 from velatura.training.strokes.training import train_strokes
 from velatura.training.training_log import TrainingLog
@@ -54,10 +55,7 @@ TINY = StrokesRecipe(minutes=0, rows=2, first_pictures=2, pool=3, held_out=2, wa
 @pytest.fixture
 def stroked(monkeypatch: pytest.MonkeyPatch) -> HouseBackbone:
     """The tiny house model with Magenta's own network for the strokes."""
-    house = tiny_house()
-    monkeypatch.setattr(house, "stroke_network", untrained_stroke_network(house.pipeline.image_encoder))
-    monkeypatch.setitem(house.__dict__, "fast_networks", {})  # what a test finds is forgotten after it
-    return house
+    return stroked_house(monkeypatch)
 
 
 def style(seed: int = 1) -> Style:
@@ -321,7 +319,7 @@ def test_steps_lower_the_losses_and_move_the_network_only(pictures: tuple[list[P
     house = tiny_house()
     optimisation = StrokesOptimisation(house, dataclasses.replace(TINY, average_decay=0.0))
     trunk = {name: value.clone() for name, value in hed_trunk().state_dict().items()}
-    measures = optimisation.losses.measured(smooth_pixels(64, 64, 4))
+    measures = optimisation.optimiser.losses.measured(smooth_pixels(64, 64, 4))
     picture = ((smooth_pixels(64, 64, 5)[0] + 1) * 127.5).byte()
     given = joined([Painted(picture, picture, torch.zeros(100), measures)])
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from velatura.app.studio import Studio
@@ -14,6 +15,7 @@ from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_adapter import DELTA, fast_unet, fresh_adapter
 from velatura.models.house.fast_painter import FastPainter
 from velatura.models.house.image_encoder import HouseImageEncoder
+from velatura.models.house.stroke_network import untrained_stroke_network
 from velatura.models.house.vocabulary import build_tokenizer
 from velatura.training.denoiser import Denoiser, DenoiserRecipe, house_pipeline, make_text_encoder, make_unet
 
@@ -29,6 +31,14 @@ def tiny_house() -> HouseBackbone:
     backbone = HouseBackbone(house_pipeline(parts, tokenizer, vae), "tiny", torch.device("cpu"), torch.float32)
     backbone.fast_painter = FastPainter(backbone.unet, random_adapter(backbone.unet), backbone.device, backbone.dtype)
     return backbone
+
+
+def stroked_house(monkeypatch: pytest.MonkeyPatch) -> HouseBackbone:
+    """The tiny house model with Magenta's own network for the strokes, as long as a test runs."""
+    house = tiny_house()
+    monkeypatch.setattr(house, "stroke_network", untrained_stroke_network(house.pipeline.image_encoder))
+    monkeypatch.setitem(house.__dict__, "fast_networks", {})  # what a test finds is forgotten after it
+    return house
 
 
 def random_adapter(unet: Any) -> dict[str, torch.Tensor]:

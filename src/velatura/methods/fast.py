@@ -8,11 +8,12 @@ the style's strokes (decision 23).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from PIL import Image
@@ -34,10 +35,12 @@ from velatura.methods.fast_painting import (
     painted_latents,
     painter_of,
 )
-from velatura.methods.fitting import fit_card
+from velatura.methods.fitting import fit_card, fit_identity, fit_settings
 from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
-from velatura.methods.stroke_painting import with_region_strokes
+from velatura.methods.resumable_fit import FitCheckpoint
+from velatura.methods.strokes.painting import strokes_of, with_region_strokes
+from velatura.methods.strokes.tuning import TuningSettings, tuned_strokes
 from velatura.methods.validation import Share, Side, Steps, changed
 from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
@@ -53,8 +56,8 @@ Context = RunContext[HouseBackbone]
 
 
 @dataclass(frozen=True)
-class Fast(RegionalMethod):
-    """Settings of the fast method.
+class Fast(TuningSettings, RegionalMethod):
+    """Settings of the fast method, and those of ``TuningSettings``.
 
     ``steps`` is how many calls of the network the painting takes.
     ``strength`` (0..1) is the share of the noise levels from which the content is painted.
@@ -90,6 +93,11 @@ class Fast(RegionalMethod):
                 f"The method fast has a network of its own, which no adapter joins: leave out {joining[0]}."
             )
 
+    @property
+    def fit_settings(self) -> Mapping[str, Any]:
+        """The settings that a fit depends on: those of the strokes' tuning."""
+        return fit_settings(self, TuningSettings)
+
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError for a model without a fast adapter."""
         painter_of(backbone)
@@ -106,13 +114,14 @@ class Fast(RegionalMethod):
         mask: Picture | None = None,
         checkpoint: Path | None = None,
     ) -> Style:
-        """The picture, of which only what is white in ``mask`` counts, and its style vector; a moment's work, so
-        ``checkpoint`` is not used.
+        """The picture, of which only what is white in ``mask`` counts, and its style vector: a moment's work. With
+        ``fit_steps`` the stroke network, tuned to it, too; that is resumed from ``checkpoint``.
 
-        Raises StyleError for a mask that is black everywhere, ModelError for a model without a fast adapter.
+        Raises StyleError for a mask that is black everywhere, ModelError for a model without a fast adapter,
+        SettingError for ``fit_steps`` on one without a stroke network.
         """
         self.check_backbone(context.backbone)
-        backbone = cast("HouseBackbone", context.backbone)
+        backbone, cost = cast("HouseBackbone", context.backbone), Cost(context.backbone)
         image = only_inside(picture, mask)
         size = plan_size(picture.size, backbone.native_size, backbone.multiple).working
         pixels = image_to_pixels(image, size)
@@ -120,8 +129,15 @@ class Fast(RegionalMethod):
             "vector": backbone.style_vector(pixels),
             "picture.00": picture_tensor(kept_image(image)),
         }
-        card = fit_card(picture, self.fit_settings, [], "nothing to fit", Cost(backbone))
-        return Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
+        card = fit_card(picture, self.fit_settings, [], "nothing to fit", cost)
+        style = Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
+        if not self.fit_steps:
+            return style
+        kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, self.fit_settings), cost)
+        paint = partial(Fast().before_strokes, context=RunContext(backbone, self.fit_seed))
+        tuned, curve = tuned_strokes(self, pixels, style, paint, kept, cast("Context", context))
+        card = fit_card(picture, self.fit_settings, curve, "all steps", cost)
+        return replace(style, tensors={**tensors, **tuned}, card=card)
 
     @torch.no_grad()
     def _run(self, contents: Sequence[WorkingPicture], context: Context) -> list[RunResult]:
@@ -136,7 +152,8 @@ class Fast(RegionalMethod):
         backbone, placement = context.backbone, content.placement
         styles = [painted_style(region.style, backbone) for region in placement.regions]
         _, painted = self.before_strokes(content, styles, context)
-        return with_region_strokes(painted, placement, styles, self._share * self.strokes, backbone)
+        strokes = strokes_of(placement.regions, styles, backbone)
+        return with_region_strokes(painted, placement, strokes, self._share * self.strokes)
 
     def before_strokes(
         self, content: WorkingPicture, styles: Sequence[PaintedStyle], context: Context

@@ -11,8 +11,8 @@ from PIL import Image
 from velatura.errors import SettingError
 from velatura.evaluation.painted_styles import PAINTED_STYLES
 from velatura.picture import Picture
+from velatura.picture.sample_photos import sample_photos
 
-PUBLIC_PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 PUBLIC_SIDE = 384
 
 
@@ -57,16 +57,14 @@ def benchmark_preset(name: str) -> BenchmarkPreset:
 
 
 def public_contents() -> list[Picture]:
-    """The middle squares of four of scikit-image's photos, which come with it, at 384 pixels."""
-    from skimage import data
-
+    """The middle squares of scikit-image's photos at 384 pixels."""
     found = []
-    for name in PUBLIC_PHOTOS:
-        image = Image.fromarray(getattr(data, name)())
+    for photo in sample_photos():
+        image = photo.image
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = image.crop((left, top, left + side, top + side))
-        found.append(Picture.of(square.resize((PUBLIC_SIDE, PUBLIC_SIDE), Image.Resampling.LANCZOS), name))
+        found.append(Picture.of(square.resize((PUBLIC_SIDE, PUBLIC_SIDE), Image.Resampling.LANCZOS), photo.name))
     return found
 
 

@@ -18,7 +18,7 @@ from velatura.methods.fast_painting import has_fast_adapter, painted_by, painted
 from velatura.methods.guided.mixing import GuidedMix, pictures_at
 from velatura.methods.guided.settings import FAST, INVERSION, NOISE, GuidedSettings
 from velatura.methods.recommendations import with_recommended
-from velatura.methods.stroke_painting import with_region_strokes
+from velatura.methods.strokes.painting import strokes_of, with_region_strokes
 from velatura.methods.validation import changed
 from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
@@ -90,11 +90,11 @@ def _painted(latents: Tensor, placement: Placement, settings: GuidedSettings, co
     styles = [_painted_style(region.style, house) for region in placement.regions]
     painted = painted_latents(latents, placement, styles, settings.painting, house)
     share = settings.strokes * min(1.0, 2 * settings.strength)
-    backbone = house.backbone
-    if not share or backbone.stroke_network is None:
+    backbone, strokes = house.backbone, strokes_of(placement.regions, styles, house.backbone)
+    if not share or not strokes:
         return painted
     with torch.no_grad():
-        pixels = with_region_strokes(backbone.decode(painted), placement, styles, share, backbone)
+        pixels = with_region_strokes(backbone.decode(painted), placement, strokes, share)
         reached = placement.reached((latents.shape[2], latents.shape[3])).to(latents)
         return torch.lerp(painted, backbone.encode(pixels), reached)
 

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from velatura.errors import PictureError
-from velatura.methods.base import WorkingPicture
+from velatura.losses.strokes import StyleMeasures
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast, painted_style
+from velatura.methods.strokes.pictures import Painted, PaintedRows, joined, painted_of
 from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import Picture, pixels_to_image
-from velatura.regions import Placement, Region
 from velatura.training.fast.pictures import Pictures
-from velatura.training.strokes.losses import StyleMeasures
 
 SIDE = 256  # px of the photos' crops
 KEPT_OUT = 20  # of so many photos, and of so many paintings, one is never trained on
 Sources = tuple[Sequence[Path], Sequence[Path]]  # photos and paintings
-
-
-class Painted(NamedTuple):
-    """A content in its style's colours and what the fast UNet painted of it (``given``), both as bytes (3, H, W), the
-    standardised style vector (100,), and what is wanted of the style.
-    """
-
-    content: Tensor
-    given: Tensor
-    vector: Tensor
-    style: StyleMeasures
-
-
-class PaintedRows(NamedTuple):
-    """A batch: ``contents`` and ``given`` (B, 3, H, W) in [-1, 1], ``vectors`` (B, 100) and the styles' measures."""
-
-    contents: Tensor
-    given: Tensor
-    vectors: Tensor
-    styles: list[StyleMeasures]
 
 
 class PaintedPool:
@@ -88,27 +66,12 @@ def painter(
     photos, paintings = pictures
     method = Fast()
 
-    @torch.no_grad()
     def make() -> Painted:
         photo, painting = photos.crop(photos.draw(), SIDE), paintings.whole(paintings.draw())
         context = RunContext(backbone, chance.randrange(2**20))
         style = method.fit(Picture.of(pixels_to_image(painting), "painting"), "painting", context)
         content = Picture.of(pixels_to_image(photo), "photo")
-        working = WorkingPicture(content, content.size, Placement.of([Region(style)], content))
-        painted = painted_style(style, backbone)
-        start, given = method.before_strokes(working, [painted], context)
-        return Painted(_bytes(start), _bytes(given), painted.vector[0], measured(painting.to(backbone.device)))
+        paint = partial(method.before_strokes, context=context)
+        return painted_of(content, style, painted_style(style, backbone), measured(painting.to(backbone.device)), paint)
 
     return make
-
-
-def joined(pictures: Sequence[Painted]) -> PaintedRows:
-    """Pictures as a batch."""
-    contents = torch.stack([picture.content for picture in pictures]).float() / 127.5 - 1
-    given = torch.stack([picture.given for picture in pictures]).float() / 127.5 - 1
-    vectors = torch.stack([picture.vector for picture in pictures])
-    return PaintedRows(contents, given, vectors, [picture.style for picture in pictures])
-
-
-def _bytes(pixels: Tensor) -> Tensor:
-    return ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().byte()

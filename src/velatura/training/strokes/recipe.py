@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from velatura.losses.strokes import STROKE_WEIGHTS
 from velatura.training.timed import TimedRecipe
-
-WEIGHTS: Mapping[str, float] = {"gram": 4.0, "texture": 6.0, "structure": 5.0, "tones": 2.0, "palette": 15.0}
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class StrokesRecipe(TimedRecipe):
     renewal: int = 2
     learning_rate: float = 1e-3
     decay_share: float = 0.6  # of the minutes, at the end, over which the learning rate falls
-    weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(STROKE_WEIGHTS))
     flat_push: float = 0.25
     held_out: int = 16  # pictures, made first, that are never trained on
     check_steps: int = 300

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from velatura.methods.fast_painting import painter_of
+from velatura.methods.strokes.pictures import Painted, joined
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.stroke_network import STROKES_FILE, save_stroke_network
 from velatura.progress import Progress
 from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes.optimisation import StrokesOptimisation
-from velatura.training.strokes.pool import Painted, PaintedPool, Sources, joined, kept_apart, painter
+from velatura.training.strokes.pool import PaintedPool, Sources, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
 from velatura.training.timed import Clock
 from velatura.training.training_log import TrainingLog, process_seed
@@ -69,4 +70,4 @@ def _painter(
     torch.manual_seed(seed)
     chance = random.Random(seed)
     photos, paintings = (Pictures(paths, chance) for paths in sources)
-    return painter(backbone, (photos, paintings), optimisation.losses.measured, chance)
+    return painter(backbone, (photos, paintings), optimisation.optimiser.losses.measured, chance)

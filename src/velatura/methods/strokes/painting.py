@@ -1,0 +1,56 @@
+"""Strokes over a painted picture: each region's, by the feed-forward network that house brings (decision 23)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from velatura.methods.strokes.tuned import network_of
+from velatura.models.features.magenta import StyleTransformer
+from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.fast_painter import PaintedStyle
+from velatura.models.house.stroke_network import with_strokes
+from velatura.regions import Placement, Region
+
+LAST_MOMENT = 1 - 1e-6  # of a run: regions whose spans are over get no strokes
+
+
+class RegionStrokes(NamedTuple):
+    """The network that paints a region's strokes, and the standardised style vector (1, 100) that it takes."""
+
+    network: StyleTransformer
+    vector: Tensor
+
+
+def strokes_of(
+    regions: Sequence[Region], styles: Sequence[PaintedStyle], backbone: HouseBackbone
+) -> list[RegionStrokes]:
+    """What paints the strokes of regions in these styles; nothing where the model has no stroke network.
+
+    Raises StyleError for a style that was tuned on a stroke network of other layers.
+    """
+    own = backbone.stroke_network
+    if own is None:
+        return []
+    return [
+        RegionStrokes(network_of(region.style, own), style.vector)
+        for region, style in zip(regions, styles, strict=True)
+    ]
+
+
+@torch.no_grad()
+def with_region_strokes(pixels: Tensor, placement: Placement, strokes: Sequence[RegionStrokes], share: float) -> Tensor:
+    """Pixels (1, 3, H, W), in each region ``share`` (0..1) of the way to what its ``strokes`` paint over them; as they
+    are without strokes.
+    """
+    if not strokes or not share:
+        return pixels
+    parts = placement.shares((pixels.shape[2], pixels.shape[3]), placement.acting(LAST_MOMENT)).to(pixels)
+    added = torch.zeros_like(pixels)
+    for (network, vector), part in zip(strokes, parts, strict=True):
+        if bool(part.any()):
+            added += with_strokes(network, pixels, vector.to(pixels), share * part) - pixels
+    return pixels + added
