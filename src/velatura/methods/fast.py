@@ -133,7 +133,9 @@ class Fast(TuningSettings, RegionalMethod):
         style = Style(name, self.style_method, backbone.name, backbone.fingerprint, tensors, card)
         if not self.fit_steps:
             return style
-        kept = FitCheckpoint(checkpoint, fit_identity(picture, mask, backbone, self.fit_settings), cost)
+        kept = FitCheckpoint(
+            checkpoint, fit_identity(picture, mask, backbone, {**self.fit_settings, **backbone.fast_networks}), cost
+        )
         paint = partial(Fast().before_strokes, context=RunContext(backbone, self.fit_seed))
         tuned, curve = tuned_strokes(self, pixels, style, paint, kept, cast("Context", context))
         card = fit_card(picture, self.fit_settings, curve, "all steps", cost)
