@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tests.tiny_house import tiny_house
 from velatura.progress import Silent
+from velatura.training.timed import Clock
 
 T = TypeVar("T")
 
@@ -82,3 +83,14 @@ def pictures(tmp_path: Path) -> tuple[list[Path], list[Path]]:
             paths[-1].parent.mkdir(exist_ok=True)
             smooth_image(300, 270, 10 * number + len(kind)).save(paths[-1])
     return found
+
+
+def interrupt_training(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ctrl-C at the end of the ``steps``-th step of a timed training."""
+    left = iter(range(steps - 1))
+
+    def tick(_: Clock) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Clock, "tick", tick)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.command_line import run as run_command
-from tests.conftest import smooth_image, smooth_pixels
+from tests.conftest import interrupt_training, smooth_image, smooth_pixels
 from tests.tiny_house import random_adapter, tiny_house
 from velatura.errors import ModelError
 from velatura.methods.base import WorkingPicture
@@ -235,6 +235,14 @@ def test_a_training_ends_by_itself_and_goes_on(pairs: Path, tmp_path: Path) -> N
     assert len((out / "log.jsonl").read_text().splitlines()) == 4
     with pytest.raises(ModelError, match="no checkpoint"):
         train_fast(house, [pairs], tmp_path / "none", TINY, resume=True)
+
+
+def test_ctrl_c_keeps_what_was_trained(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_training(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train_fast(tiny_house(), [pairs], tmp_path / "run", dataclasses.replace(TINY, minutes=60), resume=False)
+    kept = TrainingLog(tmp_path / "run").load()
+    assert kept["step"] == 3 and kept["held_out"]
 
 
 def test_the_commands_make_pairs_train_and_refuse_in_a_sentence(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.command_line import run as run_command
-from tests.conftest import smooth_image, smooth_pixels
+from tests.conftest import interrupt_training, smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house
 from velatura.errors import ModelError
 from velatura.models.house.image_encoder import EMBEDDING
@@ -174,6 +174,17 @@ def test_a_run_ends_by_itself_goes_on_and_its_model_loads(shards: Path, tmp_path
     assert max(path.stat().st_size for path in out.rglob("*")) <= 16 * 2**20
     with pytest.raises(ModelError, match="no checkpoint"):
         train_further(house, TrainingRun(shards, tmp_path / "none", True, Silent()), TINY)
+
+
+def test_ctrl_c_keeps_what_was_trained(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_training(monkeypatch, 2)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train_further(tiny_house(), TrainingRun(shards, out, False, Silent()), dataclasses.replace(TINY, minutes=60))
+    assert TrainingLog(out).load()["step"] == 2
+    monkeypatch.undo()
+    train_further(tiny_house(), TrainingRun(shards, out, True, Silent()), TINY)
+    assert TrainingLog(out).load()["step"] == 3
 
 
 def test_a_run_replaces_neither_an_earlier_one_nor_other_files(shards: Path, tmp_path: Path) -> None:

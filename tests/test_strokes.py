@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.command_line import run as run_command
-from tests.conftest import smooth_image, smooth_pixels
+from tests.conftest import interrupt_training, smooth_image, smooth_pixels
 from tests.tiny_house import stroked_house, tiny_house
 from velatura.errors import ModelError, PictureError
 from velatura.losses.strokes import StrokeLosses
@@ -360,6 +360,16 @@ def test_a_training_ends_by_itself_and_goes_on(
     with pytest.raises(ModelError, match="no fast adapter"):
         train_strokes(tiny_house(), pictures, tmp_path / "bare", TINY, False, Silent())
     assert not (tmp_path / "bare").exists()
+
+
+def test_ctrl_c_keeps_what_was_trained(
+    pictures: tuple[list[Path], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SIDE", 64)
+    interrupt_training(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train_strokes(tiny_house(), pictures, tmp_path / "run", dataclasses.replace(TINY, minutes=60), False, Silent())
+    assert TrainingLog(tmp_path / "run").load()["step"] == 2
 
 
 def test_the_command_trains_and_refuses_in_a_sentence(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -56,6 +57,15 @@ class TrainingLog:
             write_parts(self.folder / CHECKPOINT, content.getvalue())
         except OSError as error:
             warn_not_kept("checkpoint of the training", self.folder, error.strerror or str(error))
+
+    @contextmanager
+    def kept_when_interrupted(self, state: Callable[[], dict[str, Any]]) -> Iterator[None]:
+        """Save the training's ``state`` when Ctrl-C ends it, so that no minute of it is lost."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save(state())
+            raise
 
     def begin(self, resume: bool, entry: str) -> dict[str, Any] | None:
         """The checkpoint to go on from, or None where a new run begins.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,17 +35,22 @@ def train_fast(backbone: HouseBackbone, folders: Sequence[Path], out: Path, reci
     torch.manual_seed(seed)
     batches = PairBatches(folders, backbone, random.Random(seed), state.get("held_out", "") if state else "")
     clock = Clock(recipe.minutes)
-    while not clock.over:
-        optimisation.step(batches.draw(recipe.rows, recipe.side), recipe.learning_rate_at(step, clock.progress))
-        step += 1
-        clock.tick()
-        if step % recipe.log_steps == 0 or clock.over:
-            log.write(step=step, progress=round(clock.progress, 4), **optimisation.take())
-        if step % recipe.check_steps == 0 or clock.over:
-            pairs = sum(map(len, batches.pairs.values()))
-            log.write(step=step, pairs=pairs, **optimisation.check(batches.held_out_rows()))
-            batches.refresh()
-        if clock.due("save", recipe.save_minutes):
-            log.save({**optimisation.state(), "step": step, "held_out": batches.held_out_file})
+
+    def state_now() -> dict[str, Any]:
+        return {**optimisation.state(), "step": step, "held_out": batches.held_out_file}
+
+    with log.kept_when_interrupted(state_now):
+        while not clock.over:
+            optimisation.step(batches.draw(recipe.rows, recipe.side), recipe.learning_rate_at(step, clock.progress))
+            step += 1
+            clock.tick()
+            if step % recipe.log_steps == 0 or clock.over:
+                log.write(step=step, progress=round(clock.progress, 4), **optimisation.take())
+            if step % recipe.check_steps == 0 or clock.over:
+                pairs = sum(map(len, batches.pairs.values()))
+                log.write(step=step, pairs=pairs, **optimisation.check(batches.held_out_rows()))
+                batches.refresh()
+            if clock.due("save", recipe.save_minutes):
+                log.save(state_now())
     save_adapter(out / ADAPTER_FILE, of_rank(optimisation.average, recipe.saved_rank), backbone.fingerprint)
     return out / ADAPTER_FILE

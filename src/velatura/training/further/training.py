@@ -7,6 +7,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -52,20 +53,25 @@ def train_further(backbone: HouseBackbone, run: TrainingRun, recipe: FurtherReci
     folder = run.out / "house"
     training.prepare(recipe.compiled)
     clock = Clock(recipe.minutes)
-    while not clock.over and held_out.without_gain <= recipe.patience:
-        drawn = rows.draw(clock.progress, len(training.abars), training.accelerator.device)
-        training.step(drawn, recipe.learning_rate_at(step, clock.progress))
-        step += 1
-        clock.tick()
-        if step % recipe.log_steps == 0 or clock.over:
-            log.write(step=step, progress=round(clock.progress, 4), loss_by_band=training.losses.take())
-        if clock.due("check", recipe.check_minutes):
-            log.write(step=step, held_out=held_out.measure())
-            if not held_out.without_gain:
-                parts = (model, training.average, pipeline.tokenizer, pipeline.vae)
-                save_house(folder, *parts, backbone.recommended_settings)
-        if clock.due("save", recipe.save_minutes):
-            log.save({**training.state(), "step": step, **held_out.state()})
+
+    def state_now() -> dict[str, Any]:
+        return {**training.state(), "step": step, **held_out.state()}
+
+    with log.kept_when_interrupted(state_now):
+        while not clock.over and held_out.without_gain <= recipe.patience:
+            drawn = rows.draw(clock.progress, len(training.abars), training.accelerator.device)
+            training.step(drawn, recipe.learning_rate_at(step, clock.progress))
+            step += 1
+            clock.tick()
+            if step % recipe.log_steps == 0 or clock.over:
+                log.write(step=step, progress=round(clock.progress, 4), loss_by_band=training.losses.take())
+            if clock.due("check", recipe.check_minutes):
+                log.write(step=step, held_out=held_out.measure())
+                if not held_out.without_gain:
+                    parts = (model, training.average, pipeline.tokenizer, pipeline.vae)
+                    save_house(folder, *parts, backbone.recommended_settings)
+            if clock.due("save", recipe.save_minutes):
+                log.save(state_now())
     if not folder.is_dir():
         raise ModelError(f"The training has not gained on the held-out pictures: see {run.out / 'log.jsonl'}.")
     return folder

@@ -48,18 +48,19 @@ def train_strokes(
     pool = PaintedPool(make, [make() for _ in progress.track(range(recipe.first_pictures), "first pictures")])
     batches = [joined(held_out[first : first + recipe.rows]) for first in range(0, len(held_out), recipe.rows)]
     clock = Clock(recipe.minutes)
-    while not clock.over:
-        if step % recipe.renewal == 0:
-            pool.renew(recipe.pool)
-        optimisation.step(pool.draw(recipe.rows, chance), recipe.learning_rate_at(step, clock.progress))
-        step += 1
-        clock.tick()
-        if step % recipe.log_steps == 0 or clock.over:
-            log.write(step=step, progress=round(clock.progress, 4), pool=len(pool.kept), **optimisation.take())
-        if step % recipe.check_steps == 0 or clock.over:
-            log.write(step=step, **optimisation.check(batches))
-        if clock.due("save", recipe.save_minutes):
-            log.save(optimisation.state())
+    with log.kept_when_interrupted(optimisation.state):
+        while not clock.over:
+            if step % recipe.renewal == 0:
+                pool.renew(recipe.pool)
+            optimisation.step(pool.draw(recipe.rows, chance), recipe.learning_rate_at(step, clock.progress))
+            step += 1
+            clock.tick()
+            if step % recipe.log_steps == 0 or clock.over:
+                log.write(step=step, progress=round(clock.progress, 4), pool=len(pool.kept), **optimisation.take())
+            if step % recipe.check_steps == 0 or clock.over:
+                log.write(step=step, **optimisation.check(batches))
+            if clock.due("save", recipe.save_minutes):
+                log.save(optimisation.state())
     save_stroke_network(out / STROKES_FILE, optimisation.average.state_dict())
     return out / STROKES_FILE
 
