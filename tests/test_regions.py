@@ -419,3 +419,8 @@ def test_the_photos_detail_comes_back_where_it_is_stronger_in_the_regions_contra
     kept = np.asarray(with_detail(sharp, image, [everywhere], 120, 1.0)).astype(float)[..., 0]
     before = np.asarray(sharp).astype(float)[..., 0]
     assert np.corrcoef(kept.ravel(), before.ravel())[0, 1] > 0.99 and 0.5 < kept.std() / before.std() < 0.75
+
+
+def test_points_without_semicolons_are_told_how_to_be_written() -> None:
+    with pytest.raises(SettingError, match="semicolons between the points, as 10,10;200,40;90,180"):
+        parse_query("polygon:10,10,480,30,200,480")

@@ -41,6 +41,7 @@ from velatura.span import Span
 from velatura.style import Style
 from velatura.training.fast.pictures import Pictures
 from velatura.training.strokes import pool as pool_module
+from velatura.training.strokes import training as training_module
 from velatura.training.strokes.optimisation import StrokesOptimisation
 from velatura.training.strokes.pool import PaintedPool, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
@@ -363,13 +364,32 @@ def test_a_training_ends_by_itself_and_goes_on(
 
 
 def test_ctrl_c_keeps_what_was_trained(
-    pictures: tuple[list[Path], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: tuple[list[Path], list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(pool_module, "SIDE", 64)
     interrupt_training(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         train_strokes(tiny_house(), pictures, tmp_path / "run", dataclasses.replace(TINY, minutes=60), False, Silent())
     assert TrainingLog(tmp_path / "run").load()["step"] == 2
+    assert "go on with --resume" in caplog.text
+
+
+def test_bad_files_are_told_before_anything_is_painted(
+    pictures: tuple[list[Path], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "_painter", lambda *_: pytest.fail("painted"))
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ModelError, match="file is a file, and a folder is needed"):
+        train_strokes(tiny_house(), pictures, tmp_path / "file", TINY, False, Silent())
+    assert (tmp_path / "file").read_text() == "kept"
+    (tmp_path / "words.png").write_text("no picture")
+    with pytest.raises(PictureError, match=r"words\.png"):
+        photos = [*pictures[0], tmp_path / "words.png"]
+        train_strokes(tiny_house(), (photos, pictures[1]), tmp_path / "run", TINY, False, Silent())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_trains_and_refuses_in_a_sentence(

@@ -49,18 +49,24 @@ def _style_options(region: RecordedRegion, recorded: Recorded) -> list[str]:
         parts = region.parts
         weights = [f"={share:g}" if len(parts) > 1 else "" for _, share in parts]
         return [
-            word for (part, _), weight in zip(parts, weights, strict=True) for word in ("--style", _name(part) + weight)
+            word
+            for (part, _), weight in zip(parts, weights, strict=True)
+            for word in ("--style", _name(part, recorded) + weight)
         ]
     weight = "" if region.weight == 1 else f"*{region.weight:g}"
     span = "" if region.span == (0.0, 1.0) else f"@{region.span[0]:g}-{region.span[1]:g}"
-    return ["--region", f"{region.where}={_name(region.source)}{weight}{span}"]
+    return ["--region", f"{region.where}={_name(region.source, recorded)}{weight}{span}"]
 
 
-def _name(source: Mapping[str, Any]) -> str:
-    """What the command line calls a style: its words, its picture, or its name in the library."""
+def _name(source: Mapping[str, Any], recorded: Recorded) -> str:
+    """What the command line calls a style: its words, its picture, or its name in the library, which it has too where
+    the run's own settings would fit the picture otherwise.
+    """
     if source.get("text"):
         return f"text:{source['text']}"
-    return str(source.get("file") or source["name"])
+    asked, own = recorded.manifest["settings"], source.get("settings") or {}
+    fits_alike = all(_plain(asked.get(name, value)) == _plain(value) for name, value in own.items())
+    return str((fits_alike and source.get("file")) or source["name"])
 
 
 def _setting_options(recorded: Recorded) -> Iterator[tuple[str, str]]:

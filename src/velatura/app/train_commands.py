@@ -126,16 +126,17 @@ def pairs_command(options: PairsOptions) -> None:
     """Have a teacher paint photos in the styles of paintings, for the fast adapter to follow."""
     from velatura.training.fast.making import make_pairs
     from velatura.training.fast.teachers import TEACHERS
-    from velatura.training.pack import pictures_in
+    from velatura.training.pack import check_pictures, pictures_in
 
     photos, paintings = _folders(options.photos, options.paintings, "Pairs need")
     if options.teacher not in TEACHERS:
         raise SettingError(f"There is no teacher {options.teacher}: take one of {', '.join(TEACHERS)}.")
     pictures = (pictures_in(photos), pictures_in(paintings))
+    check_pictures([*pictures[0], *pictures[1]], TerminalProgress())
     backbone = _house(options.model, options.device)
     say(f"Painting for {options.minutes:g} minutes: up to sixteen pairs a file.")
     made = make_pairs(backbone, pictures, options.out, TEACHERS[options.teacher], options.minutes, options.seed)
-    typer.echo(f"{made} pairs in {options.out}")
+    typer.echo(f"{made} {'pair' if made == 1 else 'pairs'} in {options.out}")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-from velatura.errors import StyleError
+from velatura.errors import SettingError, StyleError
 from velatura.methods.cost import Cost
 from velatura.methods.provenance import versions
+from velatura.methods.validation import changed
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture, image_to_pixels
 from velatura.picture.mask import mask_levels
+from velatura.style import Style
+from velatura.style.mixing import parts_of
 
 CHECKPOINT_FORMAT = 2  # a checkpoint of another format is not resumed
 
@@ -22,6 +25,22 @@ CHECKPOINT_FORMAT = 2  # a checkpoint of another format is not resumed
 def fit_settings(settings: Any, cls: type[Any]) -> dict[str, Any]:
     """The settings of a method that the dataclass ``cls`` declares, by name: those that its fit depends on."""
     return {name: value for name, value in asdict(settings).items() if name in cls.__dataclass_fields__}
+
+
+def check_fitted_so(settings: Any, styles: Sequence[Style]) -> None:
+    """Raise SettingError for a setting of the fit ("fit_...") that is given, beside a style that was fitted with
+    another: it would do nothing.
+    """
+    given = changed(settings, [name for name in settings.fit_settings if name.startswith("fit_")])
+    for style in (part for whole in styles for part, _ in parts_of(whole)):
+        own = style.card.get("settings") or {}
+        for name in given:
+            asked = getattr(settings, name)
+            if name in own and own[name] != asked:
+                raise SettingError(
+                    f"The style '{style.name}' was fitted with {name}={own[name]}, not {asked}: leave {name} out, or "
+                    "fit it again."
+                )
 
 
 def fit_identity(picture: Picture, mask: Picture | None, backbone: Backbone, own: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from velatura.style.checkpoint import FitState
 
 Curve = list[tuple[int, float]]  # (steps done, loss)
 GENERATOR = "generator"
+log = logging.getLogger("velatura")
 
 
 class Fit(Protocol):
@@ -76,6 +78,16 @@ class FitCheckpoint:
             cost = {} if self.cost is None else {"cost": [self.cost.evaluations, self.cost.seconds]}
             FitState(self.belongs, state, {"curve": curve, **cost}).save(self.path)
 
+    @contextmanager
+    def told_when_interrupted(self, curve: Curve) -> Iterator[None]:
+        """Say, when Ctrl-C ends a fit of which something is kept, that it can be gone on with."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.path is not None and curve and curve[-1][0]:
+                log.warning("The fit is kept as it was after %d steps: the same command goes on.", curve[-1][0])
+            raise
+
     def discard(self) -> None:
         """Delete the file of a finished fit, where that is possible."""
         if self.path is not None:
@@ -93,15 +105,16 @@ def resumable_fit(fit: Fit, steps: int, every: int, checkpoint: FitCheckpoint, p
     if not curve and (loss := fit.initial_loss()) is not None:
         curve.append((0, loss))
         progress.note(loss=loss)
-    for step in progress.track(range(first, steps), "fit"):
-        # Asked before a step, so that a fit that was interrupted after its last check does not go on.
-        if curve and curve[-1][0] == step and fit.stops([loss for _, loss in curve]):
-            break
-        fit.step(step)
-        if (step + 1) % every and step + 1 != steps:
-            continue
-        curve.append((step + 1, fit.loss()))
-        progress.note(loss=curve[-1][1])
-        checkpoint.save(fit, curve)
+    with checkpoint.told_when_interrupted(curve):
+        for step in progress.track(range(first, steps), "fit"):
+            # Asked before a step, so that a fit that was interrupted after its last check does not go on.
+            if curve and curve[-1][0] == step and fit.stops([loss for _, loss in curve]):
+                break
+            fit.step(step)
+            if (step + 1) % every and step + 1 != steps:
+                continue
+            curve.append((step + 1, fit.loss()))
+            progress.note(loss=curve[-1][1])
+            checkpoint.save(fit, curve)
     checkpoint.discard()
     return curve

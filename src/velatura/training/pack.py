@@ -87,6 +87,12 @@ def shuffled(examples: Sequence[Example], chance: random.Random) -> list[Example
     return [replace(one, beneath=None if one.beneath is None else place[one.beneath]) for one in moved]
 
 
+def check_pictures(paths: Sequence[Path], progress: Progress) -> None:
+    """Open all, so that a file that is no picture is told before hours of work. Raises PictureError for one."""
+    for path in progress.track(paths, "opening"):
+        open_picture(path)
+
+
 @torch.no_grad()
 def pack(
     pictures: Sources, out: Path, painted_share: float, seed: int, progress: Progress, quality: int = QUALITY
@@ -102,8 +108,7 @@ def pack(
         raise SettingError(f"There are shards in {out} already ({there[0]}): delete them, or give another --out.")
     held_out = pictures_in(pictures.heldout) if pictures.heldout else []
     photos, paintings = pictures_in(pictures.photos), pictures_in(pictures.paintings)
-    for path in progress.track([*held_out, *photos, *paintings], "opening"):
-        open_picture(path)
+    check_pictures([*held_out, *photos, *paintings], progress)
     out.mkdir(parents=True, exist_ok=True)
     cpu = torch.device("cpu")
     network, classifier = efficientnet_lite0(cpu), imagenet_classifier(cpu)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from velatura.training.parted_file import PartsError, read_parts, write_parts
 from velatura.whole_file import warn_not_kept
 
 CHECKPOINT = "checkpoint.json"
+log = logging.getLogger("velatura")
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,17 @@ class TrainingLog:
             yield
         except KeyboardInterrupt:
             self.save(state())
+            log.warning("What was trained is kept in %s: go on with --resume.", self.folder)
             raise
 
     def begin(self, resume: bool, entry: str) -> dict[str, Any] | None:
         """The checkpoint to go on from, or None where a new run begins.
 
-        Raises ModelError where there is nothing to resume from, where a new run would replace an earlier one, and for
-        a checkpoint without the ``entry`` that this kind of training keeps.
+        Raises ModelError where there is nothing to resume from, where a new run would replace an earlier one, for a
+        file where the folder would be, and for a checkpoint without the ``entry`` that this kind of training keeps.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ModelError(f"{self.folder} is a file, and a folder is needed: give another --out.")
         if resume:
             state = self.load()
             if entry not in state:

@@ -24,6 +24,7 @@ from velatura.methods.strokes.pictures import PaintBeforeStrokes, Painted, joine
 from velatura.methods.strokes.tuned import kept_weights
 from velatura.methods.validation import Range, Seed
 from velatura.models.house.backbone import HouseBackbone
+from velatura.models.house.stroke_network import HALF_A_CELL_APART
 from velatura.picture import Picture
 from velatura.picture.sample_photos import sample_photos
 from velatura.style import Style
@@ -33,7 +34,8 @@ LARGEST = 1.5  # times a crop's side: the most that a photo's short side is
 ROWS = 2  # pictures of a step
 RATE, WARMUP_STEPS, DECAY_SHARE = 1e-3, 10, 0.5
 FLAT_PUSH = 0.25
-CHECK_STEPS = 10
+CHECK_STEPS = 5
+CHECKED = 2  # pictures whose losses tell how far a fit is
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam, by parameter
 
 
@@ -70,24 +72,24 @@ class StrokeTuning:
     def __init__(self, optimiser: StrokeOptimiser, pictures: Sequence[Painted], settings: TuningSettings) -> None:
         self.optimiser, self.pictures, self.settings = optimiser, pictures, settings
         self.generator = torch.Generator().manual_seed(settings.fit_seed + 1)
-        self._losses: list[float] = []
+        self.checked = joined(pictures[:: max(1, len(pictures) // CHECKED)][:CHECKED])
 
-    def initial_loss(self) -> None:
-        """Not measured: each batch has other pictures."""
-        return None
+    def initial_loss(self) -> float:
+        """The loss of the model's own network."""
+        return self.loss()
 
     def step(self, step: int) -> None:
         """One step on a random batch."""
         chosen = torch.randint(len(self.pictures), (ROWS,), generator=self.generator).tolist()
         left = (self.settings.fit_steps - step) / self.settings.fit_steps
         rate = RATE * min(1.0, (step + 1) / WARMUP_STEPS, left / DECAY_SHARE)
-        found = self.optimiser.step(joined([self.pictures[index] for index in chosen]), rate, self.generator)
-        self._losses.append(sum(STROKE_WEIGHTS[name] * value for name, value in found.items()))
+        self.optimiser.step(joined([self.pictures[index] for index in chosen]), rate, self.generator)
 
+    @torch.no_grad()
     def loss(self) -> float:
-        """The mean weighted loss since the last call."""
-        found, self._losses = self._losses, []
-        return sum(found) / len(found)
+        """The weighted loss of fixed pictures."""
+        found = self.optimiser.losses_of(self.optimiser.network, self.checked, HALF_A_CELL_APART)
+        return sum(STROKE_WEIGHTS[name] * value.item() for name, value in found.items())
 
     def stops(self, losses: Sequence[float]) -> bool:
         """Never before the last step."""

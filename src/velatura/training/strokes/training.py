@@ -14,6 +14,7 @@ from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.stroke_network import STROKES_FILE, save_stroke_network
 from velatura.progress import Progress
 from velatura.training.fast.pictures import Pictures
+from velatura.training.pack import check_pictures
 from velatura.training.strokes.optimisation import StrokesOptimisation
 from velatura.training.strokes.pool import PaintedPool, Sources, kept_apart, painter
 from velatura.training.strokes.recipe import StrokesRecipe
@@ -34,12 +35,13 @@ def train_strokes(
     ``out`` gets ``log.jsonl``, ``checkpoint.json`` with its parts, and the running average as
     ``fast_strokes.safetensors``, whose path is returned. One of twenty pictures is never trained on: of these are the
     held-out losses. Raises ModelError where the model has no fast adapter, there is nothing to resume from, or a run
-    would be replaced, PictureError for too few pictures.
+    would be replaced, PictureError for too few pictures and for a file that is none.
     """
     painter_of(backbone)
     optimisation, log = StrokesOptimisation(backbone, recipe), TrainingLog(out)
     state = log.begin(resume, "strokes")
     step = optimisation.restore(state) if state else 0
+    check_pictures([*pictures[0], *pictures[1]], progress)
     trained_on, checked_with = kept_apart(pictures)
     checking = _painter(backbone, checked_with, optimisation, recipe.seed)
     held_out = [checking() for _ in progress.track(range(recipe.held_out), "held-out pictures")]
