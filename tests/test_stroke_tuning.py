@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -25,10 +27,12 @@ from velatura.methods.strokes.tuning import tuning_contents
 from velatura.models.house.backbone import HouseBackbone
 from velatura.picture import Picture
 from velatura.picture.sample_photos import SAMPLE_PHOTOS, sample_photos
+from velatura.progress import Silent
 from velatura.regions import Region
 from velatura.regions.query import PolygonQuery
 from velatura.style import Style
 
+T = TypeVar("T")
 PLAIN = Fast(size=64)
 TUNED = dataclasses.replace(PLAIN, fit_steps=3)
 CONTENT = Picture.of(smooth_image(64, 96, 0), "content")
@@ -49,6 +53,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def stroked(monkeypatch: pytest.MonkeyPatch) -> HouseBackbone:
     """The tiny house model with a stroke network."""
     return stroked_house(monkeypatch)
+
+
+class Told(Silent):
+    """Progress that keeps what is tracked."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+
+    def track(self, items: Sequence[T], what: str) -> Iterator[T]:
+        self.labels.append(what)
+        return super().track(items, what)
 
 
 def fitted(method: Fast, picture: Picture = STYLE) -> Style:
@@ -132,7 +147,9 @@ def test_an_interrupted_tuning_goes_on(
     with pytest.raises(KeyboardInterrupt):
         TUNED.fit(STYLE, "style", RunContext(tiny_house(), progress=Interrupted(9)), checkpoint=path)
     assert path.exists() and "kept as it was after 2 steps: the same command goes on" in caplog.text
-    resumed = TUNED.fit(STYLE, "style", RunContext(tiny_house()), checkpoint=path)
+    told = Told()
+    resumed = TUNED.fit(STYLE, "style", RunContext(tiny_house(), progress=told), checkpoint=path)
+    assert told.labels[-1] == "fit, from step 2 on"
     whole = fitted(TUNED)
     assert resumed.card["loss"] == whole.card["loss"] and resumed.identity == whole.identity
     assert list(tmp_path.iterdir()) == []

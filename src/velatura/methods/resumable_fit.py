@@ -106,15 +106,16 @@ def resumable_fit(fit: Fit, steps: int, every: int, checkpoint: FitCheckpoint, p
         curve.append((0, loss))
         progress.note(loss=loss)
     with checkpoint.told_when_interrupted(curve):
-        for step in progress.track(range(first, steps), "fit"):
+        for step in progress.track(range(first, steps), f"fit, from step {first} on" if first else "fit"):
             # Asked before a step, so that a fit that was interrupted after its last check does not go on.
             if curve and curve[-1][0] == step and fit.stops([loss for _, loss in curve]):
                 break
             fit.step(step)
             if (step + 1) % every and step + 1 != steps:
                 continue
-            curve.append((step + 1, fit.loss()))
-            progress.note(loss=curve[-1][1])
-            checkpoint.save(fit, curve)
+            loss = fit.loss()
+            checkpoint.save(fit, [*curve, (step + 1, loss)])
+            curve.append((step + 1, loss))
+            progress.note(loss=loss)
     checkpoint.discard()
     return curve
