@@ -196,3 +196,11 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(
 ) -> None:
     assert run(monkeypatch, command, "nosuch.png") == 2
     assert "There is no file nosuch.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["s2prest", "diffstyler"])
+def test_a_style_fitted_by_the_way_is_named_by_its_picture(place: Path, method: str) -> None:
+    settings = {**QUICK, "fit_steps": 2, "fit_size": 64}
+    made = tiny_studio().stylize("a.png", style="style.png", method=method, **settings)
+    made.save("out.png")
+    assert "--style style.png " in repeating_command(Recorded.of(Path("out.png")))

@@ -190,6 +190,8 @@ def test_a_fitted_style_is_not_asked_for_another_fit(stroked: HouseBackbone) -> 
         with pytest.raises(SettingError, match=f"fit_steps={own}, not 7: leave fit_steps out, or fit it again"):
             painted(dataclasses.replace(PLAIN, fit_steps=7), Region(style))
     assert np.array_equal(painted(TUNED, Region(tuned)), painted(PLAIN, Region(tuned)))
+    mixed = PLAIN.mix([(plain, 1.0), (tuned, 1.0)])
+    assert np.array_equal(painted(TUNED, Region(mixed)), painted(PLAIN, Region(mixed)))
 
 
 def test_show_names_a_style_that_the_picture_alone_would_not_give(stroked: HouseBackbone, tmp_path: Path) -> None:

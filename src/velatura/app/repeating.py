@@ -12,6 +12,7 @@ from velatura.errors import VelaturaError
 from velatura.registry import method_class
 from velatura.span import Span
 
+FIT_SETTINGS = ("fit_steps", "fit_seed")  # a fit keeps these as they were asked; others it may choose itself
 DTYPES: Mapping[str, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -65,7 +66,7 @@ def _name(source: Mapping[str, Any], recorded: Recorded) -> str:
     if source.get("text"):
         return f"text:{source['text']}"
     asked, own = recorded.manifest["settings"], source.get("settings") or {}
-    fits_alike = all(_plain(asked.get(name, value)) == _plain(value) for name, value in own.items())
+    fits_alike = all(asked[name] == own[name] for name in FIT_SETTINGS if name in asked and name in own)
     return str((fits_alike and source.get("file")) or source["name"])
 
 

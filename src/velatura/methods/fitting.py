@@ -28,19 +28,18 @@ def fit_settings(settings: Any, cls: type[Any]) -> dict[str, Any]:
 
 
 def check_fitted_so(settings: Any, styles: Sequence[Style]) -> None:
-    """Raise SettingError for a setting of the fit ("fit_...") that is given, beside a style that was fitted with
-    another: it would do nothing.
+    """Raise SettingError for a setting of the fit ("fit_...") that is given where no style was fitted with it: it would
+    do nothing.
     """
-    given = changed(settings, [name for name in settings.fit_settings if name.startswith("fit_")])
-    for style in (part for whole in styles for part, _ in parts_of(whole)):
-        own = style.card.get("settings") or {}
-        for name in given:
-            asked = getattr(settings, name)
-            if name in own and own[name] != asked:
-                raise SettingError(
-                    f"The style '{style.name}' was fitted with {name}={own[name]}, not {asked}: leave {name} out, or "
-                    "fit it again."
-                )
+    parts = [(part.name, part.card.get("settings") or {}) for style in styles for part, _ in parts_of(style)]
+    for name in changed(settings, [name for name in settings.fit_settings if name.startswith("fit_")]):
+        asked = getattr(settings, name)
+        fitted = [(style, own[name]) for style, own in parts if name in own]
+        if fitted and asked not in [value for _, value in fitted]:
+            style, value = fitted[0]
+            raise SettingError(
+                f"The style '{style}' was fitted with {name}={value}, not {asked}: leave {name} out, or fit it again."
+            )
 
 
 def fit_identity(picture: Picture, mask: Picture | None, backbone: Backbone, own: Mapping[str, Any]) -> str:
