@@ -241,7 +241,7 @@ def _pairs(places: Sequence[str], whole: str) -> tuple[Point, ...]:
         pairs = [_numbers(place, 2, whole) for place in places]
     except SettingError:
         raise SettingError(
-            f"'{whole}' needs points of two numbers, of at most {MOST_PIXELS:,}, with a comma between these and "
+            f"'{whole}' needs 2 numbers for each point, of at most {MOST_PIXELS:,}, with a comma between them, and "
             "semicolons between the points, as 10,10;200,40;90,180."
         ) from None
     return tuple((pair[0], pair[1]) for pair in pairs)
