@@ -16,6 +16,7 @@ from velatura.losses.wasserstein import at_quantiles, unit_directions
 from velatura.models.features.vgg import VGGTrunk
 
 STROKE_WEIGHTS: Mapping[str, float] = {"gram": 4.0, "texture": 6.0, "structure": 5.0, "tones": 2.0, "palette": 15.0}
+STROKE_FLAT_PUSH = 0.25  # of the style losses' gradient that reaches flat places
 TEXTURE_WIDTHS = {"relu3_1": 256, "relu4_1": 512}  # the layers, and their channels
 DIRECTIONS, QUANTILES = 64, 128
 COLOUR_DIRECTIONS, COLOUR_QUANTILES = 32, 256

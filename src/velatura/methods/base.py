@@ -24,7 +24,7 @@ from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.empty_regions import run_where_shown
 from velatura.methods.finite_results import check_finite_result
-from velatura.methods.fitting import check_fitted_so
+from velatura.methods.fitting import check_fit_settings
 from velatura.methods.memory import check_memory
 from velatura.methods.provenance import computed_on, versions
 from velatura.methods.shared_settings import SharedSettings
@@ -197,7 +197,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
         method.check_run(len(contents), context)
         method._check_regions(regions, context.backbone)
         method.check_shared(method.name, regions)
-        check_fitted_so(self, [region.style for region in regions])
+        check_fit_settings(self, [region.style for region in regions])
         with joined(method, regions, context) as adapters:
             made = method._stylizations(contents, regions, context)
         return [replace(each, manifest={**each.manifest, **advised, **adapters}) for each in made]

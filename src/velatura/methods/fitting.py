@@ -27,7 +27,7 @@ def fit_settings(settings: Any, cls: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name in cls.__dataclass_fields__}
 
 
-def check_fitted_so(settings: Any, styles: Sequence[Style]) -> None:
+def check_fit_settings(settings: Any, styles: Sequence[Style]) -> None:
     """Raise SettingError for a setting of the fit ("fit_...") that is given where no style was fitted with it: it would
     do nothing.
     """

@@ -38,11 +38,14 @@ class StrokeOptimiser:
         down, right = torch.randint(CELL, (2,), generator=chance).tolist()
         found = self.losses_of(self.network, rows, ((0, 0), (down, right)))
         self.adam.zero_grad(set_to_none=True)
-        total = torch.stack([self.weights[name] * value for name, value in found.items()]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        self.total(found).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.adam.step()
         return {name: value.item() for name, value in found.items()}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of losses by name."""
+        return torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
 
     def losses_of(self, network: StrokeNetwork, rows: PaintedRows, shifts: Shifts) -> dict[str, Tensor]:
         """The losses, by name, of what a network of the same layers paints in passes with these ``shifts``."""

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from velatura.errors import SettingError
-from velatura.losses.strokes import STROKE_WEIGHTS
+from velatura.losses.strokes import STROKE_FLAT_PUSH, STROKE_WEIGHTS
 from velatura.methods.context import RunContext
 from velatura.methods.resumable_fit import Curve, FitCheckpoint, resumable_fit
 from velatura.methods.strokes.optimiser import StrokeOptimiser
@@ -33,7 +33,6 @@ CROPS = 4  # of each sample photo
 LARGEST = 1.5  # times a crop's side: the most that a photo's short side is
 ROWS = 2  # pictures of a step
 RATE, WARMUP_STEPS, DECAY_SHARE = 1e-3, 10, 0.5
-FLAT_PUSH = 0.25
 CHECK_STEPS = 5
 CHECKED = 2  # pictures whose losses tell how far a fit is
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam, by parameter
@@ -88,8 +87,8 @@ class StrokeTuning:
     @torch.no_grad()
     def loss(self) -> float:
         """The weighted loss of fixed pictures."""
-        found = self.optimiser.losses_of(self.optimiser.network, self.checked, HALF_A_CELL_APART)
-        return sum(STROKE_WEIGHTS[name] * value.item() for name, value in found.items())
+        optimiser = self.optimiser
+        return optimiser.total(optimiser.losses_of(optimiser.network, self.checked, HALF_A_CELL_APART)).item()
 
     def stops(self, losses: Sequence[float]) -> bool:
         """Never before the last step."""
@@ -131,7 +130,7 @@ def tuned_strokes(
             f"fit_steps tune a model's stroke network, and {backbone.name} has none: leave fit_steps out."
         )
     network = copy.deepcopy(own).requires_grad_(True)
-    optimiser = StrokeOptimiser(network, STROKE_WEIGHTS, FLAT_PUSH, backbone.device)
+    optimiser = StrokeOptimiser(network, STROKE_WEIGHTS, STROKE_FLAT_PUSH, backbone.device)
     wanted = optimiser.losses.measured(pixels.to(backbone.device))
     painted = backbone.painted_style(style.tensors["vector"])
     contents = tuning_contents(backbone.native_size, settings.fit_seed)

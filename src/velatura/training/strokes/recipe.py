@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from velatura.losses.strokes import STROKE_WEIGHTS
+from velatura.losses.strokes import STROKE_FLAT_PUSH, STROKE_WEIGHTS
 from velatura.training.timed import TimedRecipe
 
 
@@ -26,6 +26,6 @@ class StrokesRecipe(TimedRecipe):
     learning_rate: float = 1e-3
     decay_share: float = 0.6  # of the minutes, at the end, over which the learning rate falls
     weights: Mapping[str, float] = field(default_factory=lambda: dict(STROKE_WEIGHTS))
-    flat_push: float = 0.25
+    flat_push: float = STROKE_FLAT_PUSH
     held_out: int = 16  # pictures, made first, that are never trained on
     check_steps: int = 300
