@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
-from velatura.picture.palette import luminance_curve, mixed_palette, palette_of, transport_palette
+from velatura.picture.palette import (
+    Palette,
+    luminance_curve,
+    mixed_palette,
+    near_palette,
+    palette_of,
+    transport_palette,
+)
 
 
 def painting(seed: int, low: float = -0.9, high: float = 0.9, side: int = 48) -> Tensor:
@@ -99,3 +108,23 @@ def test_the_luminance_curve_of_a_shift_is_that_shift() -> None:
     own = torch.linspace(30, 60, 65, dtype=torch.float64)
     curve = luminance_curve(own, own + 15)
     torch.testing.assert_close(curve[30:61], torch.arange(45, 76, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_the_near_palette_is_the_wanted_one_where_a_straight_line_leads_to_it() -> None:
+    own = replace(palette_of(painting(0)), luminance=torch.linspace(30, 60, 65, dtype=torch.float64))
+    wanted = replace(palette_of(painting(1)), luminance=torch.linspace(20, 80, 65, dtype=torch.float64))
+    torch.testing.assert_close(near_palette(wanted, own).luminance, wanted.luminance)
+    assert near_palette(wanted, own).chroma is wanted.chroma
+
+
+def test_a_style_of_two_tones_leaves_the_middle_tones_however_often_a_method_moves_to_it() -> None:
+    photo, two_tones = torch.linspace(-0.9, 0.9, 48).expand(1, 3, 48, 48), palette_of(0.6 * PICTURES["ink"])
+    near = near_palette(two_tones, palette_of(photo))
+    assert (near.luminance.diff() >= 0).all() and two_tones.luminance[0] <= near.luminance[0]
+    black, white = two_tones.luminance[0], two_tones.luminance[-1]
+
+    def middle(palette: Palette) -> float:
+        light = lightness(transport_palette(transport_palette(photo, palette, 1.0), palette, 1.0))
+        return ((light - (black + white) / 2).abs() < (white - black) / 4).float().mean().item()
+
+    assert middle(near) > 3 * middle(two_tones)

@@ -19,12 +19,13 @@ from velatura.diffusion.denoising import DenoisingStep
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.losses import LossInput
 from velatura.methods.base import Stylization
+from velatura.methods.colours import recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.guided import Guided
 from velatura.methods.guided.acting import note_once
+from velatura.methods.guided.contrast import with_style_contrast
 from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.objectives import EncodedContent, RegionObjective
-from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.sizing import usual_size
 from velatura.methods.guided.steering import (
     GRADIENT_SCALES,
@@ -39,7 +40,7 @@ from velatura.models.backbone import Prediction
 from velatura.models.encoders.choice import without_clip
 from velatura.models.noise_schedule import add_noise
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.regions import Region
+from velatura.regions import Placement, Region
 from velatura.regions.query import PolygonQuery
 from velatura.registry import preset_settings
 from velatura.span import Span
@@ -93,7 +94,11 @@ def test_what_the_autoencoder_loses_of_the_start_is_put_back() -> None:
 def test_the_start_takes_the_styles_contrast_and_colours_in_its_region_alone() -> None:
     pixels = image_to_pixels(CONTENT.image)
     left = Region(fitted(), PolygonQuery(((0, 0), (48, 0), (48, 72), (0, 72))))
-    for move in (with_style_contrast, recoloured):
+
+    def in_colours(pixels: Tensor, placement: Placement, share: float) -> Tensor:
+        return recoloured(pixels, pixels, placement, share)
+
+    for move in (with_style_contrast, in_colours):
         moved = move(pixels, QUICK.place([left], CONTENT), 1.0)
         assert not torch.allclose(moved[..., :40], pixels[..., :40], atol=0.02)
         assert torch.equal(moved[..., 60:], pixels[..., 60:])

@@ -1,12 +1,14 @@
-"""The last stage of every method: a result's colours, between the content's and the styles'."""
+"""Moving colours, region by region, to those of the styles: on a method's way, and of its result where asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from velatura.picture.palette import keep_chroma, transport_palette
+from velatura.picture.palette import keep_chroma, near_palette, palette_of, transport_palette
 from velatura.regions import Placement
 from velatura.style import Style
 from velatura.style.pictures import palette_of_style
@@ -25,17 +27,44 @@ def with_colours(pixels: Tensor, content: Tensor, placement: Placement, share: f
     """
     if share is None:
         return pixels
+    asked = share
+    return moved_in_regions(
+        pixels, placement, lambda style, mask: _in_colours(pixels, content.to(pixels), style, asked, mask)
+    )
+
+
+@torch.no_grad()
+def recoloured(pixels: Tensor, content: Tensor, placement: Placement, share: float) -> Tensor:
+    """Pixels (1, 3, H, W) that were made of a ``content`` (the same shape), or itself, their colours in each region
+    moved by ``share`` (0..1) towards its style's palette, as near to that as leaves the content its middle tones.
+
+    Where regions blend, so do their results, by each one's part. Styles without a picture move nothing.
+    """
+
+    def move(style: Style, mask: Tensor) -> Tensor:
+        palette = palette_of_style(style)
+        if palette is None:
+            return pixels
+        return transport_palette(pixels, near_palette(palette, palette_of(content, mask)), share, mask)
+
+    return moved_in_regions(pixels, placement, move) if share else pixels
+
+
+def moved_in_regions(pixels: Tensor, placement: Placement, move: Callable[[Style, Tensor], Tensor]) -> Tensor:
+    """Pixels (1, 3, H, W), in each region those that ``move`` makes for its style and mask (1, 1, H, W), by its part
+    where regions blend.
+    """
     moved = pixels
     for region, part in zip(placement.regions, placement.parts(), strict=True):
         mask = F.interpolate(torch.from_numpy(part)[None, None].to(pixels), pixels.shape[2:], mode="area")
         if not bool(mask.any()):
             continue
-        own = _in_region(pixels, content.to(pixels), region.style, share, mask)
+        own = move(region.style, mask)
         moved = own if bool((mask == 1).all()) else moved + mask * (own - pixels)
     return moved
 
 
-def _in_region(pixels: Tensor, content: Tensor, style: Style, share: float, mask: Tensor) -> Tensor:
+def _in_colours(pixels: Tensor, content: Tensor, style: Style, share: float, mask: Tensor) -> Tensor:
     """The pixels in the colours of one region, whose part of the picture is ``mask`` (1, 1, H, W)."""
     palette = palette_of_style(style) if share else None
     if share and palette is None:

@@ -24,7 +24,7 @@ from velatura.diffusion.inversion import Predict
 from velatura.errors import SettingError, StyleError
 from velatura.methods.adapters.settings import ADAPTERS
 from velatura.methods.base import RunResult, WorkingPicture
-from velatura.methods.colours import FINAL_SHARE, with_colours
+from velatura.methods.colours import FINAL_SHARE, recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.cost import Cost
 from velatura.methods.fast_painting import (
@@ -154,7 +154,7 @@ class Fast(TuningSettings, RegionalMethod):
         backbone, placement = context.backbone, content.placement
         styles = [painted_style(region.style, backbone) for region in placement.regions]
         _, painted = self.before_strokes(content, styles, context)
-        strokes = strokes_of(placement.regions, styles, backbone)
+        strokes = strokes_of(placement.regions, styles, context)
         return with_region_strokes(painted, placement, strokes, self._share * self.strokes)
 
     def before_strokes(
@@ -162,8 +162,8 @@ class Fast(TuningSettings, RegionalMethod):
     ) -> tuple[Tensor, Tensor]:
         """The content in the styles' colours, and what the UNet paints of it, in these too: both (1, 3, H, W)."""
         backbone, placement = context.backbone, content.placement
-        start = content.pixels().to(context.device)
-        start = with_colours(start, start, placement, self._share * self.palette or None)
+        photo, colours = content.pixels().to(context.device), self._share * self.palette
+        start = recoloured(photo, photo, placement, colours)
         latents = backbone.encode(start)
         made = painted_latents(latents, placement, styles, Painting(self.strength, self.steps), context)
         pixels = backbone.decode(made)
@@ -171,7 +171,7 @@ class Fast(TuningSettings, RegionalMethod):
         if detail:
             pixels = pixels + detail * (start - backbone.decode(latents))
         pixels = with_sharp_borders(pixels, start, placement, backbone.factor)
-        return start, with_colours(pixels, pixels, placement, FINAL_SHARE * self._share * self.palette or None)
+        return start, recoloured(pixels, photo, placement, FINAL_SHARE * colours)
 
     @property
     def _share(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ LEVELS = 101  # L = 0, 1, ..., 100: where curves over luminance are known
 QUANTILES = torch.linspace(0, 1, 65, dtype=torch.float64)
 BINS = 1000  # of the histogram that quantiles are read from
 SLOPES = (0.4, 2.5)  # of the luminance map: less would flatten a contrast, more would show its noise
+BENDING = 10.0  # in L: how far a map of middle tones may lie from a straight line, lest they part into black and white
 SMOOTHING = 4.0  # the luminance map's, in L: a jump in it would show as a band
 BAND = 8.0  # width in L of the luminance bands whose chroma is taken together
 PRIOR = 0.02  # share of a picture's pixels that pulls a sparse band to the picture's mean chroma
@@ -52,6 +53,19 @@ def mixed_palette(palettes: Sequence[tuple[Palette, float]]) -> Palette:
             for name in ("luminance", "chroma", "covariance")
         )
     )
+
+
+def near_palette(wanted: Palette, own: Palette) -> Palette:
+    """The palette nearest to a ``wanted`` one that leaves a picture whose palette is ``own`` its middle tones.
+
+    Its quantiles of L are those wanted, no further than 10 from the straight line that gives the own ones the mean and
+    spread of the wanted ones, and within the wanted range: a style that is half black and half white, say, does not
+    turn one half of a face black. Chroma is the wanted one.
+    """
+    gain = (wanted.luminance.std() / own.luminance.std().clamp(min=1)).clamp(*SLOPES)
+    line = wanted.luminance.mean() + gain * (own.luminance - own.luminance.mean())
+    bent = wanted.luminance.clamp(line - BENDING, line + BENDING)
+    return replace(wanted, luminance=bent.clamp(wanted.luminance[0], wanted.luminance[-1]))
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from velatura.diffusion.samplers import Run, make_sampler
 from velatura.diffusion.source_features import RecordedSource, SourceFeatures, SourceInversion, WalkedSource
 from velatura.errors import SettingError
 from velatura.methods.base import RunResult, WorkingPicture
-from velatura.methods.colours import with_colours
+from velatura.methods.colours import recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import InjectionSites
@@ -103,7 +103,7 @@ class DiffStyler(DiffStylerSettings):
         """Invert the content, start from its noise in the styles' statistics, denoise each region by its LoRA."""
         backbone = context.backbone
         levels = backbone.schedule.ddim_levels(self.steps).up_to(steps_of_strength(self.steps, self.strength))
-        pixels = self.recoloured(content.pixels(), content.placement)
+        pixels = self.recoloured(content.pixels(), content)
         source = self.inverted(pixels, levels, context)
         trajectory = source.trajectory
         clean = trajectory.latents[0]
@@ -113,23 +113,23 @@ class DiffStyler(DiffStylerSettings):
         acted = {"acted": [self.acted(region) for region in content.placement.regions]}
         if self.source == "recorded":
             latents = self.denoised(x, source, trajectory, content.placement, context)
-            return RunResult(self.finished(latents, content.placement, backbone), manifest=acted)
+            return RunResult(self.finished(latents, content, backbone), manifest=acted)
         walked = WalkedSource(source.inversion, trajectory)
         latents = self.denoised(x, walked, trajectory, content.placement, context)
         psnr = _psnr(backbone.decode(walked.latents), backbone.decode(clean))
-        result = self.finished(latents, content.placement, backbone)
+        result = self.finished(latents, content, backbone)
         return RunResult(result, scores={"inversion_psnr": psnr}, manifest=acted)
 
-    def recoloured(self, pixels: Tensor, placement: Placement) -> Tensor:
-        """Pixels (1, 3, H, W), in each region ``palette`` of the way to its style's; less below strength 0.5, so that
-        a small strength is a small change.
+    def recoloured(self, pixels: Tensor, content: WorkingPicture) -> Tensor:
+        """Pixels (1, 3, H, W) of a content, in each region ``palette`` of the way to its style's; less below strength
+        0.5, so that a small strength is a small change.
         """
         share = self.palette * min(1.0, 2 * self.strength)
-        return with_colours(pixels, pixels, placement, share) if share else pixels
+        return recoloured(pixels, content.pixels(), content.placement, share)
 
-    def finished(self, latents: Tensor, placement: Placement, backbone: LoraBackbone) -> Tensor:
+    def finished(self, latents: Tensor, content: WorkingPicture, backbone: LoraBackbone) -> Tensor:
         """The pixels of stylised latents, unclipped and in the styles' palettes once more."""
-        return self.recoloured(unclipped(backbone.decode(latents), placement), placement)
+        return self.recoloured(unclipped(backbone.decode(latents), content.placement), content)
 
     def acted(self, region: Region) -> dict[str, Any]:
         """The settings that acted in a region, where they depend on its style."""

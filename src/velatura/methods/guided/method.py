@@ -22,9 +22,10 @@ from velatura.diffusion.inversion import Predict
 from velatura.diffusion.samplers import Run, Sampler, learned_variance_sampler, make_sampler
 from velatura.losses.detail import local_detail
 from velatura.methods.base import RunResult, WorkingPicture
-from velatura.methods.colours import FINAL_SHARE
+from velatura.methods.colours import FINAL_SHARE, recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.guided.acting import check_style_acts, note_once
+from velatura.methods.guided.contrast import with_style_contrast
 from velatura.methods.guided.fitting import fit_guided
 from velatura.methods.guided.flat_places import flatness
 from velatura.methods.guided.latents import GuidedLatents
@@ -32,7 +33,6 @@ from velatura.methods.guided.loss_record import LossRecord
 from velatura.methods.guided.mixing import GuidedMix
 from velatura.methods.guided.objectives import EncodedContent, LossSettings, RegionObjective, region_objective
 from velatura.methods.guided.presets import PRESETS
-from velatura.methods.guided.recolouring import recoloured, with_style_contrast
 from velatura.methods.guided.settings import GuidedSettings
 from velatura.methods.guided.sizing import usual_size
 from velatura.methods.guided.starts import check_start, start_described, start_latents, with_start
@@ -127,7 +127,8 @@ class Guided(GuidedSettings):
         made = self.painted(content, context)
         with torch.no_grad():
             lost = share * self.sharpness * (made.start - backbone.decode(made.start_latents))
-            decoded = recoloured(backbone.decode(made.latents) + lost, placement, FINAL_SHARE * share * self.palette)
+            decoded = backbone.decode(made.latents) + lost
+            decoded = recoloured(decoded, made.start, placement, FINAL_SHARE * share * self.palette)
             decoded = with_sharp_borders(decoded, made.start, placement, backbone.factor)
         made.losses.warn(content.picture.name)
         described = {**made.described(), **start_described(self, backbone)}
@@ -141,7 +142,7 @@ class Guided(GuidedSettings):
         with torch.no_grad():
             original = content.pixels().to(context.device)
             pixels = with_style_contrast(original, placement, share * self.contrast)
-            pixels = recoloured(pixels, placement, share * self.palette)
+            pixels = recoloured(pixels, original, placement, share * self.palette)
             latents = backbone.encode(pixels)
             steps = regions_of_steps(placement, latents, self.run_sampler(context).timesteps)
         seen = self.seen_by_losses(pixels, latents, original)

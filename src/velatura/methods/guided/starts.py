@@ -90,7 +90,7 @@ def _painted(latents: Tensor, placement: Placement, settings: GuidedSettings, co
     styles = [_painted_style(region.style, house) for region in placement.regions]
     painted = painted_latents(latents, placement, styles, settings.painting, house)
     share = settings.strokes * min(1.0, 2 * settings.strength)
-    backbone, strokes = house.backbone, strokes_of(placement.regions, styles, house.backbone)
+    backbone, strokes = house.backbone, strokes_of(placement.regions, styles, house)
     if not share or not strokes:
         return painted
     with torch.no_grad():

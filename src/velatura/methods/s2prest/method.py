@@ -38,7 +38,7 @@ from velatura.methods.s2prest.tiles import tile_noise
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction
 from velatura.models.noise_schedule import Levels, NoiseSchedule, add_noise, predict_noise, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.picture.palette import transport_palette
+from velatura.picture.palette import near_palette, palette_of, transport_palette
 from velatura.picture.tensors import covering
 from velatura.span import progress_of
 from velatura.style import Style
@@ -141,7 +141,9 @@ class S2PreST(S2PreSTSettings):
         """A content (1, 3, H, W) in [-1, 1] at the working size, ``palette`` of the way to its style's colours."""
         pixels = self.working_pixels(content.picture.image, content.size)
         palette = palette_of_style(content.placement.regions[0].style) if self.palette else None
-        return pixels if palette is None else transport_palette(pixels, palette, self.palette)
+        if palette is None:
+            return pixels
+        return transport_palette(pixels, near_palette(palette, palette_of(pixels)), self.palette)
 
     def _style_latents(self, style: S2PreSTStyle, size: Size, noises: Noises, context: Context) -> Tensor:
         """z_S (1, C, h, w), of several pictures their weighted sum; zeros where it is not used and there is none."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from velatura.methods.strokes.tuned import network_of
+from velatura.methods.context import RunContext
+from velatura.methods.strokes.tuned import is_tuned, network_of
 from velatura.models.features.magenta import StyleTransformer
 from velatura.models.house.backbone import HouseBackbone
 from velatura.models.house.fast_painter import PaintedStyle
 from velatura.models.house.stroke_network import with_strokes
 from velatura.regions import Placement, Region
+from velatura.style import Style
 
 LAST_MOMENT = 1 - 1e-6  # of a run: regions whose spans are over get no strokes
 
@@ -26,19 +29,21 @@ class RegionStrokes(NamedTuple):
 
 
 def strokes_of(
-    regions: Sequence[Region], styles: Sequence[PaintedStyle], backbone: HouseBackbone
+    regions: Sequence[Region], styles: Sequence[PaintedStyle], context: RunContext[HouseBackbone]
 ) -> list[RegionStrokes]:
     """What paints the strokes of regions in these styles; nothing where the model has no stroke network.
 
     Raises StyleError for a style that was tuned on a stroke network of other layers.
     """
-    own = backbone.stroke_network
+    own = context.backbone.stroke_network
     if own is None:
         return []
-    return [
-        RegionStrokes(network_of(region.style, own), style.vector)
-        for region, style in zip(regions, styles, strict=True)
-    ]
+
+    def network(style: Style) -> StyleTransformer:
+        key = ("stroke network", style.identity, str(context.device))
+        return context.cache.get_or_compute(key, partial(network_of, style, own)) if is_tuned(style) else own
+
+    return [RegionStrokes(network(region.style), style.vector) for region, style in zip(regions, styles, strict=True)]
 
 
 @torch.no_grad()
