@@ -128,6 +128,7 @@ class Guided(GuidedSettings):
         with torch.no_grad():
             lost = share * self.sharpness * (made.start - backbone.decode(made.start_latents))
             decoded = backbone.decode(made.latents) + lost
+            # Measured from the start: against the photo, what the losses gained of the style's palette would be undone.
             decoded = recoloured(decoded, made.start, placement, FINAL_SHARE * share * self.palette)
             decoded = with_sharp_borders(decoded, made.start, placement, backbone.factor)
         made.losses.warn(content.picture.name)
