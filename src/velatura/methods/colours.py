@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,16 +28,13 @@ def with_colours(pixels: Tensor, content: Tensor, placement: Placement, share: f
     """
     if share is None:
         return pixels
-    asked = share
-    return moved_in_regions(
-        pixels, placement, lambda style, mask: _in_colours(pixels, content.to(pixels), style, asked, mask)
-    )
+    return moved_in_regions(pixels, placement, partial(_in_colours, pixels, content.to(pixels), share))
 
 
 @torch.no_grad()
 def recoloured(pixels: Tensor, content: Tensor, placement: Placement, share: float) -> Tensor:
-    """Pixels (1, 3, H, W) that were made of a ``content`` (the same shape), or itself, their colours in each region
-    moved by ``share`` (0..1) towards its style's palette, as near to that as leaves the content its middle tones.
+    """Move the colours of pixels (1, 3, H, W), in each region by ``share`` (0..1), towards its style's palette, as near
+    to it as leaves middle tones to their ``content`` (the same shape): the photo that they were made of, or are.
 
     Where regions blend, so do their results, by each one's part. Styles without a picture move nothing.
     """
@@ -64,7 +62,7 @@ def moved_in_regions(pixels: Tensor, placement: Placement, move: Callable[[Style
     return moved
 
 
-def _in_colours(pixels: Tensor, content: Tensor, style: Style, share: float, mask: Tensor) -> Tensor:
+def _in_colours(pixels: Tensor, content: Tensor, share: float, style: Style, mask: Tensor) -> Tensor:
     """The pixels in the colours of one region, whose part of the picture is ``mask`` (1, 1, H, W)."""
     palette = palette_of_style(style) if share else None
     if share and palette is None:

@@ -25,6 +25,7 @@ from velatura.diffusion.inversion import Predict
 from velatura.diffusion.latents import adain, near_moments
 from velatura.diffusion.samplers import Run, make_sampler, start_level
 from velatura.methods.base import RunResult, Size, WorkingPicture
+from velatura.methods.colours import recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.fitting import fit_settings
 from velatura.methods.s2prest.conditioned import Context, check_word_conditioned, word_conditioned
@@ -38,11 +39,9 @@ from velatura.methods.s2prest.tiles import tile_noise
 from velatura.models.backbone import PLACEHOLDER, Backbone, Conditioning, Prediction
 from velatura.models.noise_schedule import Levels, NoiseSchedule, add_noise, predict_noise, steps_of_strength
 from velatura.picture import Picture, image_to_pixels, pixels_to_image
-from velatura.picture.palette import near_palette, palette_of, transport_palette
 from velatura.picture.tensors import covering
 from velatura.span import progress_of
 from velatura.style import Style
-from velatura.style.pictures import palette_of_style
 
 
 @dataclass(frozen=True)
@@ -140,10 +139,7 @@ class S2PreST(S2PreSTSettings):
     def content_pixels(self, content: WorkingPicture) -> Tensor:
         """A content (1, 3, H, W) in [-1, 1] at the working size, ``palette`` of the way to its style's colours."""
         pixels = self.working_pixels(content.picture.image, content.size)
-        palette = palette_of_style(content.placement.regions[0].style) if self.palette else None
-        if palette is None:
-            return pixels
-        return transport_palette(pixels, near_palette(palette, palette_of(pixels)), self.palette)
+        return recoloured(pixels, pixels, content.placement, self.palette)
 
     def _style_latents(self, style: S2PreSTStyle, size: Size, noises: Noises, context: Context) -> Tensor:
         """z_S (1, C, h, w), of several pictures their weighted sum; zeros where it is not used and there is none."""
