@@ -25,7 +25,7 @@ from velatura.methods.s2prest import InST, S2PreST
 from velatura.methods.style_fitting import fit_style
 from velatura.methods.styleid import StyleID
 from velatura.picture import Picture, image_to_pixels
-from velatura.picture.palette import palette_of
+from velatura.picture.palette import near_palette, palette_of, transport_palette
 from velatura.regions import Region
 from velatura.registry import REPRODUCTIONS, method_class
 from velatura.style import Style
@@ -107,6 +107,16 @@ def test_without_colours_a_result_is_what_the_method_makes_and_a_default_is_the_
     assert Coloured(strength=0.0).colour_share is None
     assert Coloured(colours="content").colour_share == 0
     assert np.array_equal(array(run(method, style).picture), array(run(replace(method, colours="made"), style).picture))
+
+
+def test_the_colours_of_a_style_of_two_tones_leave_the_photo_its_middle_tones() -> None:
+    method, style = StyleID(steps=3, size=64), fit(QUICK[4], halves())
+    made, coloured = (
+        image_to_pixels(run(replace(method, colours=colours), style).picture) for colours in ("made", "style")
+    )
+    palette, photo = palette_of(image_to_pixels(halves())), palette_of(image_to_pixels(CONTENT.image))
+    near = transport_palette(made, near_palette(palette, photo), 1.0)
+    assert (coloured - near).abs().mean() < 0.01 < 0.05 < (near - transport_palette(made, palette, 1.0)).abs().mean()
 
 
 @pytest.mark.parametrize("bad", ["red", "1.5", "-1", 2, "nan", True, [1]])

@@ -22,7 +22,8 @@ FINAL_SHARE = 0.7
 @torch.no_grad()
 def with_colours(pixels: Tensor, content: Tensor, placement: Placement, share: float | None) -> Tensor:
     """A result's pixels (1, 3, H, W), its colours ``share`` of the way from those of its ``content`` (the same shape)
-    at 0 to the palette of each region's own style at 1; None leaves them as they are.
+    at 0 to the palette of each region's own style at 1, as near to it as leaves middle tones to the content; None
+    leaves them as they are.
 
     Where regions blend, so do their results, by each one's part. Styles without a picture move nothing.
     """
@@ -38,14 +39,9 @@ def recoloured(pixels: Tensor, content: Tensor, placement: Placement, share: flo
 
     Where regions blend, so do their results, by each one's part. Styles without a picture move nothing.
     """
-
-    def move(style: Style, mask: Tensor) -> Tensor:
-        palette = palette_of_style(style)
-        if palette is None:
-            return pixels
-        return transport_palette(pixels, near_palette(palette, palette_of(content, mask)), share, mask)
-
-    return moved_in_regions(pixels, placement, move) if share else pixels
+    if not share:
+        return pixels
+    return moved_in_regions(pixels, placement, partial(_towards_palette, pixels, content.to(pixels), share))
 
 
 def moved_in_regions(pixels: Tensor, placement: Placement, move: Callable[[Style, Tensor], Tensor]) -> Tensor:
@@ -62,12 +58,17 @@ def moved_in_regions(pixels: Tensor, placement: Placement, move: Callable[[Style
     return moved
 
 
+def _towards_palette(pixels: Tensor, content: Tensor, share: float, style: Style, mask: Tensor) -> Tensor:
+    """The pixels ``share`` of the way to the near palette of one region, whose part of the picture is ``mask``."""
+    palette = palette_of_style(style)
+    if palette is None:
+        return pixels
+    return transport_palette(pixels, near_palette(palette, palette_of(content, mask)), share, mask)
+
+
 def _in_colours(pixels: Tensor, content: Tensor, share: float, style: Style, mask: Tensor) -> Tensor:
-    """The pixels in the colours of one region, whose part of the picture is ``mask`` (1, 1, H, W)."""
-    palette = palette_of_style(style) if share else None
-    if share and palette is None:
+    """The pixels ``share`` of the way from their content's colours to those of one region's style."""
+    if share and palette_of_style(style) is None:
         return pixels
     photo = keep_chroma(pixels, content, mask) if share < 1 else pixels
-    if palette is None:
-        return photo
-    return torch.lerp(photo, transport_palette(pixels, palette, 1.0, mask), share)
+    return torch.lerp(photo, _towards_palette(pixels, content, 1.0, style, mask), share) if share else photo
