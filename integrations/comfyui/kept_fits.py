@@ -20,7 +20,7 @@ REQUEST = "comfyui_request"  # the entry of a style's card that says what its no
 def request_of(method: Method, pictures: Sequence[Picture], mask: Picture | None, studio: Studio) -> str:
     """The SHA-256 of all that a fit depends on: method, settings, pictures, mask and model."""
     told = [
-        [method.style_method, method.style_scale or 1, dict(method.fit_settings)],
+        [method.style_method, *method.style_view, dict(method.fit_settings)],
         [picture.digest for picture in pictures],
         mask.digest if mask is not None else "",
         studio.backbone.fingerprint,

@@ -147,7 +147,7 @@ class StudioRunner:
             return text_style(text.removeprefix(TEXT_STYLE), method)
         if text.endswith(STYLE_FILE):
             return self._styles.get_or_compute(text, lambda: replace(_style_of(_input(text)), name=Path(text).stem))
-        fitted = (method.style_method, method.style_scale or 1, dict(method.fit_settings), self._digest(text))
+        fitted = (method.style_method, *method.style_view, dict(method.fit_settings), self._digest(text))
         key = hashlib.sha256(repr([*fitted, PurePosixPath(text).name, self._model]).encode()).hexdigest()
         return self._styles.get_or_compute(key, lambda: self._fitted(key, text, method))
 

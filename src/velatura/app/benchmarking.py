@@ -42,7 +42,7 @@ class FittedStyles:
 
     def of(self, method: Method, picture: Picture) -> Style:
         """The style of a picture; a fit that was interrupted goes on."""
-        key = (method.style_method, picture.digest, repr(method.style_scale), repr(dict(method.fit_settings)))
+        key = (method.style_method, picture.digest, repr(method.style_view), repr(dict(method.fit_settings)))
         if key not in self.known:
             folder = self.studio.library.folder.parent / "fits"
             checkpoint = folder / f"{method.style_method}-{picture.digest[:16]}.safetensors"

@@ -167,7 +167,7 @@ class Reproduction:
     def _fit(self, pictures: Sequence[Path], source: Mapping[str, Any], mask: Path | None = None) -> Style:
         name = str(source.get("method") or method_class(self.recorded.manifest["method"]).style_method)
         settings = restored(name, source.get("settings") or {})
-        settings |= {"style_scale": source["style_scale"]} if source.get("style_scale") else {}
+        settings |= {view: source[view] for view in ("style_scale", "style_ground") if source.get(view)}
         return self.studio.fit([*pictures], source["name"], name, mask, **settings)
 
 

@@ -119,7 +119,7 @@ class Studio:
             if unlike_a_file or self.library.has(str(style)):
                 return self.library.load(str(style))
         picture = as_picture(style)
-        key = (method.style_method, picture.digest, method.style_scale or 1, repr(dict(method.fit_settings)))
+        key = (method.style_method, picture.digest, *method.style_view, repr(dict(method.fit_settings)))
 
         def fitted() -> Style:
             # A fit may take minutes, which a run that cannot be must not cost.
@@ -220,7 +220,7 @@ class Studio:
             parse_region_style(style) if isinstance(style, str) else (style, 1.0, WHOLE_RUN) for _, style in regions
         ]
         chosen = [
-            Region(self.style(style, configuration), query, weight, span)
+            Region(self.style(style, configuration.for_region()), query, weight, span)
             for query, (style, weight, span) in zip(queries, named, strict=True)
         ]
         return configuration.stylize([as_picture(content)], chosen, self.context(seed, on_step))[0]

@@ -1,4 +1,4 @@
-"""Settings that every method has: whose colours a result has, and how large its strokes are."""
+"""Settings that every method has: whose colours a result has, and how its style pictures are seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ AS_MADE = "made"  # the colours that the method makes, whatever is its default
 COLOURS = NamedShares({"style": 1.0, "content": 0.0, AS_MADE: None})
 StyleScale = Annotated[float, Range(0.25, 4, or_zero=True)]
 FULL = "full"  # the resolution that is the photo's own
-SHARED = ("colours", "style_scale", "resolution", *ADAPTERS)
+FIGURE, WHOLE = "figure", "whole"  # what of a style picture counts
+SHARED = ("colours", "style_scale", "style_ground", "resolution", *ADAPTERS)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class SharedSettings:
     what the method makes; empty is the method's own choice.
     ``style_scale`` is the size of strokes and shapes relative to the picture: at 1 (or 0, if the style is not fitted
     yet) they are as in the style picture shown as large as the result, at 2 twice as large, at 0.5 half as large.
+    ``style_ground`` "figure" leaves a plain ground around a figure in the style picture out of the style, if there is
+    one; "whole" counts it; empty leaves it out in regions only.
     ``resolution`` "full" (``--size full``) paints the result again in tiles at the photo's own size; empty enlarges it.
     """
 
@@ -39,7 +42,17 @@ class SharedSettings:
 
     colours: Annotated[float | str, COLOURS] = field(default="", kw_only=True)
     style_scale: StyleScale = field(default=0.0, kw_only=True)
+    style_ground: Annotated[str, Choices((FIGURE, WHOLE), or_empty=True)] = field(default="", kw_only=True)
     resolution: Annotated[str, Choices((FULL,), or_empty=True)] = field(default="", kw_only=True)
+
+    @property
+    def style_view(self) -> tuple[float, bool]:
+        """How a fit sees its style picture: at which scale, and whether as the figure without its ground."""
+        return self.style_scale or 1.0, self.style_ground == FIGURE
+
+    def for_region(self) -> Self:
+        """As the style picture of a region is fitted."""
+        return self if self.style_ground or self.as_published else replace(self, style_ground=FIGURE)
 
     @property
     def colour_share(self) -> float | None:
@@ -58,7 +71,7 @@ class SharedSettings:
 
     def check_shared(self, name: str, regions: Sequence[Region] = ()) -> None:
         """Raise SettingError for a published program called ``name`` with one of these settings, for colours of a style
-        without a picture, and for a style that was fitted at another scale.
+        without a picture, and for a style that was fitted at another scale or without its ground.
         """
         asked = changed(self, SHARED)
         if self.as_published and asked:
@@ -74,4 +87,9 @@ class SharedSettings:
                 raise SettingError(
                     f"The style '{style.name}' was fitted at style scale {fitted:g}, not {self.style_scale:g}: name "
                     "its picture instead, or fit it again at that scale."
+                )
+            if self.style_ground == WHOLE and style.card.get("style_ground") == FIGURE:
+                raise SettingError(
+                    f"The style '{style.name}' was fitted without the ground of its picture: name the picture instead, "
+                    "or fit it again."
                 )

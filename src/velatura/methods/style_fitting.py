@@ -1,4 +1,4 @@
-"""Fitting a style to pictures by any method: at a style scale, with a style mask."""
+"""Fitting a style to pictures by any method: at a style scale, with a style mask, without a plain ground."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 from velatura.errors import SettingError
 from velatura.methods.base import Method
 from velatura.methods.context import RunContext
+from velatura.methods.shared_settings import FIGURE
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture
 from velatura.picture.mask import mask_levels
 from velatura.style import Style
+from velatura.style.ground import figure_mask
 from velatura.style.scale import scaled_style
 
 
@@ -37,7 +39,8 @@ def fit_style(
     mask: Picture | None = None,
     checkpoint: Path | None = None,
 ) -> Style:
-    """Learn one style from pictures at the method's ``style_scale``; of one picture what is white in ``mask``.
+    """Learn one style from pictures at the method's ``style_scale``; of one picture what is white in ``mask``, or else
+    the figure where ``style_ground`` asks for it.
 
     A method that neither learns from several pictures at once nor mixes styles takes one picture; one that only mixes
     fits each, with a ``checkpoint`` of its own, and mixes them in equal parts. The card names the pictures as they were
@@ -47,8 +50,11 @@ def fit_style(
     method.check_shared(method.name)
     if len(pictures) > 1 and mask is not None:
         raise SettingError("A style mask is for one style picture: give one picture, or leave the mask out.")
-    scale = method.style_scale or 1.0
+    scale, figure = method.style_view
     origin = _origin(pictures, scale, mask)
+    if figure and mask is None and len(pictures) == 1:
+        mask = figure_mask(pictures[0])
+        origin |= {} if mask is None else {"style_ground": FIGURE}
     levels = None if mask is None or scale == 1 else mask_levels(mask).resize(pictures[0].size)
     scaled = [scaled_style(picture.image, levels, scale) for picture in pictures]
     seen = [

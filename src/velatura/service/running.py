@@ -98,7 +98,9 @@ class Runner:
 
     def _stylize_regions(self, request: StylizeRequest, content: Picture, method: Method) -> Stylization:
         regions = [
-            Region(self.style(each, method), self.query(each.where), each.weight, Span(each.start, each.end))
+            Region(
+                self.style(each, method.for_region()), self.query(each.where), each.weight, Span(each.start, each.end)
+            )
             for each in request.regions
         ]
         return method.stylize([content], regions, self.studio.context(request.seed))[0]

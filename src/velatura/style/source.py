@@ -10,7 +10,7 @@ from velatura.style.style import Style
 
 TOLD = (
     *("picture", "file", "sha256", "size", "pictures", "mask"),
-    *("settings", "style_scale", "text", "prompt", "imported"),
+    *("settings", "style_scale", "style_ground", "text", "prompt", "imported"),
 )
 MOST_LOSSES = 60  # of a fit's curve
 

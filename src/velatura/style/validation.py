@@ -56,7 +56,10 @@ def _part(value: Any) -> bool:
 
 
 CARD: Mapping[str, tuple[Check, str]] = {
-    **{name: (_is(str), "text") for name in ("picture", "sha256", "features", "text", "prompt", "imported", "stopped")},
+    **{
+        name: (_is(str), "text")
+        for name in ("picture", "sha256", "features", "text", "prompt", "imported", "stopped", "style_ground")
+    },
     "size": (_list_of(_is(int)), "a list of whole numbers"),
     "settings": (_is(Mapping), "an object"),
     "versions": (_is(Mapping), "an object"),
