@@ -13,7 +13,7 @@ from tests.command_line import run
 from tests.conftest import smooth_image
 from tests.tiny_house import tiny_house
 from velatura.app.studio import Studio
-from velatura.errors import SettingError
+from velatura.errors import SettingError, StyleError
 from velatura.methods.context import RunContext
 from velatura.methods.fast import Fast
 from velatura.methods.guided import Guided
@@ -49,15 +49,40 @@ def test_a_figure_is_what_a_plain_ground_leaves(ground: str) -> None:
     assert (np.asarray(mask.convert("L")) == np.asarray(expected)).mean() > 0.98
 
 
-def test_what_is_transparent_is_ground_whatever_it_shows() -> None:
-    image = smooth_image(96, 64, 2)
+def cut_out(image: Image.Image, opacity: int = 255, box: tuple[int, int, int, int] = (20, 20, 60, 50)) -> Image.Image:
+    """The image, transparent outside of a box."""
     alpha = Image.new("L", image.size)
-    alpha.paste(255, (20, 20, 60, 50))
-    image.putalpha(alpha)
-    mask = found(image)
-    assert mask is not None and np.array_equal(np.asarray(mask.convert("L")), np.asarray(alpha))
-    image.putalpha(0)
-    assert found(image) is None  # there is no figure
+    alpha.paste(opacity, box)
+    made = image.convert("RGB")
+    made.putalpha(alpha)
+    return made
+
+
+def test_what_is_transparent_is_ground_whatever_it_hides() -> None:
+    mask = found(cut_out(smooth_image(96, 64, 2)))
+    assert mask is not None
+    inside = np.asarray(mask.convert("L")) > 127
+    assert inside[22:48, 22:58].all() and not inside[:18].any() and not inside[:, 62:].any()
+
+
+def test_paper_is_found_inside_of_what_can_be_seen() -> None:
+    rounded = figure_on()
+    alpha = Image.new("L", rounded.size)
+    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, 199, 199), 30, fill=255)
+    rounded.putalpha(alpha)
+    mask, whole = found(rounded), found(figure_on())
+    assert mask is not None and whole is not None
+    assert (np.asarray(mask) == np.asarray(whole)).mean() > 0.99
+
+
+@pytest.mark.parametrize(("opacity", "share"), [(100, 96), (255, 4), (0, 96)])
+def test_what_can_hardly_be_seen_is_no_figure(opacity: int, share: int) -> None:
+    assert found(cut_out(smooth_image(96, 96, 2), opacity, (0, 0, share, share))) is None
+
+
+@pytest.mark.parametrize("side", [48, 64, 1200])
+def test_a_figure_is_found_at_every_size(side: int) -> None:
+    assert found(figure_on().resize((side, side), Image.Resampling.LANCZOS)) is not None
 
 
 def lines() -> Image.Image:
@@ -104,7 +129,11 @@ def test_the_ground_counts_in_whole_pictures_and_not_in_regions(monkeypatch: pyt
     assert light[0] == light[2] < light[1] - 10  # of two palettes, only one has the white ground
     (told,) = region.manifest["regions"]
     assert told["source"]["style_ground"] == FIGURE
-    assert "style_ground" not in studio.stylize(content, figure_on(), **settings).manifest["regions"][0]["source"]
+    assert studio.stylize(content, figure_on(), **settings).manifest["regions"][0]["source"]["style_ground"] == WHOLE
+    assert (
+        "style_ground"
+        not in studio.stylize(content, smooth_image(64, 64, 1), **settings).manifest["regions"][0]["source"]
+    )
 
 
 def test_a_style_without_its_ground_is_what_a_mask_of_the_figure_gives() -> None:
@@ -115,8 +144,31 @@ def test_a_style_without_its_ground_is_what_a_mask_of_the_figure_gives() -> None
     shown = [pictures_of(style)[0][0] for style in (figure, masked, whole)]
     assert np.array_equal(np.asarray(shown[0]), np.asarray(shown[1]))
     assert np.asarray(shown[0]).mean() < np.asarray(shown[2]).mean() - 20
-    with pytest.raises(SettingError, match="without the ground of its picture: name the picture instead, or fit"):
-        Fast(style_ground=WHOLE).check_shared("fast", [Region(figure)])
+    for asked, fitted in ((WHOLE, figure), (FIGURE, whole)):
+        with pytest.raises(SettingError, match=f"not {asked}: name its picture instead, or fit it again"):
+            Fast(style_ground=asked).check_shared("fast", [Region(fitted)])
+        Fast().check_shared("fast", [Region(fitted)])
+        Fast(style_ground=asked).check_shared("fast", [Region(masked)])
+    with pytest.raises(SettingError, match="for one style picture"):
+        fit_style(Fast(style_ground=FIGURE), [picture, picture], "two", context)
+
+
+def test_transparency_shows_as_white_paper_and_never_what_it_hides() -> None:
+    context, shown = RunContext(tiny_house()), []
+    for hidden in (
+        smooth_image(200, 200, 1),
+        Image.new("RGB", (200, 200), "red"),
+        Image.new("RGB", (200, 200), "white"),
+    ):
+        hidden.paste(figure_on().crop(BOX), BOX[:2])
+        picture = Picture.of(cut_out(hidden, 255, BOX), "cut")
+        shown += [fit_style(Fast(style_ground=ground), [picture], "s", context) for ground in ("", FIGURE)]
+    whole, figure = ([np.asarray(pictures_of(style)[0][0]) for style in kind] for kind in (shown[::2], shown[1::2]))
+    assert all(np.array_equal(each, np.asarray(figure_on())) for each in whole)
+    assert all(np.array_equal(each, figure[0]) for each in figure) and figure[0].mean() < whole[0].mean() - 20
+    empty = Picture.of(cut_out(figure_on(), 0), "empty")
+    with pytest.raises(StyleError, match="The style picture empty is transparent everywhere"):
+        fit_style(Fast(), [empty], "s", context)
 
 
 def test_published_programs_have_no_such_setting() -> None:

@@ -244,8 +244,8 @@ def fit(options: FitOptions) -> None:
     announce(options.model)
     from velatura.app.studio import Studio
     from velatura.errors import StyleError
+    from velatura.methods.shared_settings import WHOLE
     from velatura.picture import open_picture
-    from velatura.style.ground import figure_mask
 
     studio = Studio(options.model, options.device, options.dtype, progress=TerminalProgress())
     pictures = [open_picture(picture) for picture in options.pictures]
@@ -261,7 +261,7 @@ def fit(options: FitOptions) -> None:
     if curve:
         reason = "the loss has levelled off" if fitted.card["stopped"] == "plateau" else "all steps are done"
         typer.echo(f"Loss {curve[0][1]:.4g} -> {curve[-1][1]:.4g} in {curve[-1][0]} steps: {reason}.")
-    if len(pictures) == 1 and not (options.style_mask or settings.get("style_ground")) and figure_mask(pictures[0]):
+    if fitted.card.get("style_ground") == WHOLE and not settings.get("style_ground"):
         say("The picture has a plain ground, which counts too: --set style_ground=figure leaves it out.")
     typer.echo(f"The style '{name}' is fitted: use it with --style {name!r}.")
 

@@ -71,7 +71,8 @@ class SharedSettings:
 
     def check_shared(self, name: str, regions: Sequence[Region] = ()) -> None:
         """Raise SettingError for a published program called ``name`` with one of these settings, for colours of a style
-        without a picture, and for a style that was fitted at another scale or without its ground.
+        without a picture, and for a style that was fitted at another scale or with its picture's ground
+        where it is not to count, or the other way round.
         """
         asked = changed(self, SHARED)
         if self.as_published and asked:
@@ -88,8 +89,9 @@ class SharedSettings:
                     f"The style '{style.name}' was fitted at style scale {fitted:g}, not {self.style_scale:g}: name "
                     "its picture instead, or fit it again at that scale."
                 )
-            if self.style_ground == WHOLE and style.card.get("style_ground") == FIGURE:
+            seen = style.card.get("style_ground")
+            if self.style_ground and seen and seen != self.style_ground:
                 raise SettingError(
-                    f"The style '{style.name}' was fitted without the ground of its picture: name the picture instead, "
-                    "or fit it again."
+                    f"The style '{style.name}' was fitted with style_ground={seen}, not {self.style_ground}: name its "
+                    "picture instead, or fit it again."
                 )

@@ -11,12 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 from velatura.errors import SettingError
 from velatura.methods.base import Method
 from velatura.methods.context import RunContext
-from velatura.methods.shared_settings import FIGURE
+from velatura.methods.shared_settings import FIGURE, WHOLE
 from velatura.models.backbone import Backbone
 from velatura.picture import Picture
 from velatura.picture.mask import mask_levels
 from velatura.style import Style
-from velatura.style.ground import figure_mask
+from velatura.style.ground import figure_mask, on_white
 from velatura.style.scale import scaled_style
 
 
@@ -44,17 +44,22 @@ def fit_style(
 
     A method that neither learns from several pictures at once nor mixes styles takes one picture; one that only mixes
     fits each, with a ``checkpoint`` of its own, and mixes them in equal parts. The card names the pictures as they were
-    before they were scaled, and keeps the scale. Raises SettingError for a mask of several pictures and for several
-    pictures where one is taken, and what the method's own fit raises.
+    before they were scaled, and keeps the scale and what became of a plain ground. Raises SettingError for a mask or a
+    figure of several pictures and for several pictures where one is taken, StyleError for a picture that is transparent
+    everywhere, and what the method's own fit raises.
     """
     method.check_shared(method.name)
     if len(pictures) > 1 and mask is not None:
         raise SettingError("A style mask is for one style picture: give one picture, or leave the mask out.")
     scale, figure = method.style_view
+    if len(pictures) > 1 and figure:
+        raise SettingError("style_ground=figure is for one style picture: give one picture, or leave it out.")
     origin = _origin(pictures, scale, mask)
-    if figure and mask is None and len(pictures) == 1:
-        mask = figure_mask(pictures[0])
-        origin |= {} if mask is None else {"style_ground": FIGURE}
+    if not method.as_published:
+        found = None if mask or len(pictures) > 1 else figure_mask(pictures[0])
+        origin |= {} if found is None else {"style_ground": FIGURE if figure else WHOLE}
+        mask = found if figure and found else mask
+        pictures = [on_white(picture) for picture in pictures]
     levels = None if mask is None or scale == 1 else mask_levels(mask).resize(pictures[0].size)
     scaled = [scaled_style(picture.image, levels, scale) for picture in pictures]
     seen = [
