@@ -56,7 +56,7 @@ def fit_style(
         raise SettingError("style_ground=figure is for one style picture: give one picture, or leave it out.")
     origin = _origin(pictures, scale, mask)
     if not method.as_published:
-        found = None if mask or len(pictures) > 1 else figure_mask(pictures[0])
+        found = figure_mask(pictures[0]) if mask is None and len(pictures) == 1 else None
         origin |= {} if found is None else {"style_ground": FIGURE if figure else WHOLE}
         mask = found if figure and found else mask
         pictures = [on_white(picture) for picture in pictures]
