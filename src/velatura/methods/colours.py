@@ -68,7 +68,9 @@ def _towards_palette(pixels: Tensor, content: Tensor, share: float, style: Style
 
 def _in_colours(pixels: Tensor, content: Tensor, share: float, style: Style, mask: Tensor) -> Tensor:
     """The pixels ``share`` of the way from their content's colours to those of one region's style."""
-    if share and palette_of_style(style) is None:
-        return pixels
-    photo = keep_chroma(pixels, content, mask) if share < 1 else pixels
-    return torch.lerp(photo, _towards_palette(pixels, content, 1.0, style, mask), share) if share else photo
+    if not share:
+        return keep_chroma(pixels, content, mask)
+    moved = _towards_palette(pixels, content, 1.0, style, mask)
+    if share == 1 or moved is pixels:  # of a style without a picture
+        return moved
+    return torch.lerp(keep_chroma(pixels, content, mask), moved, share)

@@ -32,7 +32,7 @@ def figure_mask(picture: Picture) -> Picture | None:
     """
     width, height = (max(1, round(LOOK * side / max(picture.size))) for side in picture.size)
     size = (width, height)
-    pixels = np.asarray(picture.image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+    pixels = np.asarray(picture.image.resize(size, Image.Resampling.BILINEAR))
     visible = _visible(picture, size)
     figure = _figure(pixels, visible)
     if figure is None and LEAST <= visible.mean() < 1:
