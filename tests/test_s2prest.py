@@ -18,10 +18,12 @@ from torch import nn
 from tests.conftest import Impatient, smooth_image, smooth_pixels
 from tests.tiny_house import tiny_house, tiny_studio
 from velatura.cache import Cache
+from velatura.diffusion.guidance_scaling import local_means
 from velatura.diffusion.latents import MOST_GAIN, adain, near_moments
 from velatura.errors import ModelError, SettingError, StyleError
 from velatura.methods.base import Stylization
 from velatura.methods.context import RunContext
+from velatura.methods.latent_grid import grid_channels
 from velatura.methods.s2prest import InST, S2PreST
 from velatura.methods.s2prest.edges import edge_weight
 from velatura.methods.s2prest.embeddings_file import read_published_embeddings
@@ -269,6 +271,25 @@ def test_adain_gives_the_other_latents_statistics_and_nothing_at_share_zero() ->
     assert torch.allclose(moved.mean((2, 3)), other.mean((2, 3)), atol=1e-5)
     assert torch.allclose(moved.std((2, 3)), other.std((2, 3)), atol=1e-3)
     assert torch.equal(adain(own, other, 0.0), own)
+
+
+def test_final_statistics_add_nothing_of_the_autoencoders_grid() -> None:
+    backbone = tiny_house()
+    noise = torch.randn(3, 2, backbone.latent_channels, 12, 12, generator=torch.Generator().manual_seed(0))
+    z_content, latents, z_style = noise[0], noise[1] + 0.5, 2 * noise[2] + 1
+    batch = ContentBatch(Noises(z_content, z_content), z_content, z_content, z_style[:1], *[z_content] * 3)
+    grid = grid_channels(backbone, z_content[:1])
+    assert 0 < grid.sum() < len(grid)
+
+    def added(share: float) -> torch.Tensor:
+        made = dataclasses.replace(QUICK, final_adain=share).final_latents(latents, batch, context())
+        return made - z_content
+
+    moved = near_moments(latents, z_style[:1], 1.0, backbone.flat_channels) - z_content
+    assert torch.equal(added(0.0), latents - z_content)
+    assert torch.allclose(added(1.0)[:, grid == 0], moved[:, grid == 0], atol=1e-5)
+    coarse = [local_means(change)[:, grid == 1].abs().mean() for change in (added(1.0), moved)]
+    assert coarse[0] < 0.4 * coarse[1]
 
 
 def test_one_shared_noise_keeps_its_size_in_the_mix() -> None:

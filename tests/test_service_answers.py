@@ -17,7 +17,7 @@ from tests.command_line import run
 from tests.service_client import API, HOST, moments, submit, upload
 from tests.tiny_house import tiny_house
 from tests.tiny_service import asked, tiny_service
-from velatura.methods.shared_settings import SHARED
+from velatura.methods.shared_settings import NOT_PUBLISHED
 from velatura.methods.validation import setting_specs
 from velatura.registry import NAMES, method_class
 from velatura.service.files import without_paths
@@ -177,7 +177,7 @@ def test_previews_are_as_large_as_the_machine_is_quick() -> None:
 def test_each_setting_has_its_own_help_which_names_what_else_is_allowed(idle: TestClient) -> None:
     for name in NAMES:
         cls = method_class(name)
-        for spec in setting_specs(cls, SHARED if cls.as_published else ()):
+        for spec in setting_specs(cls, NOT_PUBLISHED if cls.as_published else ()):
             assert spec.meaning.startswith(f"``{spec.name}``"), (name, spec.name)
     guided = next(method for method in idle.get(f"{API}/methods").json() if method["name"] == "guided")
     settings = {setting["name"]: setting for setting in guided["settings"]}

@@ -205,12 +205,12 @@ def list_settings(method: Annotated[str, typer.Argument(help="A method's name.",
     from rich.table import Table
     from rich.text import Text
 
-    from velatura.methods.shared_settings import SHARED
+    from velatura.methods.shared_settings import NOT_PUBLISHED
     from velatura.methods.validation import UNSET, setting_specs
 
     chosen = method_class(method)
     table = Table("setting", "allowed", "default", "meaning", show_lines=True)
-    for spec in setting_specs(chosen, SHARED if chosen.as_published else ()):
+    for spec in setting_specs(chosen, NOT_PUBLISHED if chosen.as_published else ()):
         allowed, default = str(spec.allowed or spec.kind), "" if spec.default in ("", UNSET) else str(spec.default)
         table.add_row(spec.name, *(Text(cell.replace("``", "")) for cell in (allowed, default, spec.meaning)))
     Console().print(table)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from velatura.errors import ModelError, SettingError
+from velatura.errors import SettingError
 from velatura.methods.adapters.control import WHOLE, Part
 from velatura.methods.adapters.controlling import controlled
 from velatura.methods.adapters.joining import check_adapters, joined
@@ -264,8 +264,11 @@ class Method(AdapterSettings, SharedSettings, ABC):
         """The run's picture at the content's size, in the asked colours; the content where no region shows."""
         if content.placement.is_empty:
             return content.picture.image
-        pixels = with_colours(run.pixels, content.pixels(), content.placement, self.colour_share)
-        return picture_of(self, content, pixels, context)
+        return picture_of(self, content, self._final_pixels(content, run.pixels, context), context)
+
+    def _final_pixels(self, content: WorkingPicture, pixels: Tensor, context: RunContext[Any]) -> Tensor:
+        """A run's pixels (1, 3, H, W) in the asked colours."""
+        return with_colours(pixels, content.pixels(), content.placement, self.colour_share)
 
     def to_image(self, pixels: Tensor, size: Size) -> Image.Image:
         """Pixels (1, 3, H, W) as a picture of ``size`` (width, height)."""
@@ -286,12 +289,3 @@ class Method(AdapterSettings, SharedSettings, ABC):
             "versions": versions(),
             "computed_on": computed_on(context.backbone),
         }
-
-
-def require(backbone: Backbone, capability: type[Any], method: str, what: str) -> None:
-    """Raise ModelError unless the model has a ``capability``, one of the protocols of ``models.backbone``."""
-    if not isinstance(backbone, capability):
-        raise ModelError(
-            f"The model {backbone.name} has no {what}, which --method {method} needs: use another model, or --method "
-            "guided."
-        )

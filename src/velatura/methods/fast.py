@@ -154,7 +154,7 @@ class Fast(TuningSettings, RegionalMethod):
         backbone, placement = context.backbone, content.placement
         styles = [painted_style(region.style, backbone) for region in placement.regions]
         _, painted = self.before_strokes(content, styles, context)
-        strokes = strokes_of(placement.regions, styles, context)
+        strokes = strokes_of(placement.regions, [style.vector for style in styles], context)
         return with_region_strokes(painted, placement, strokes, self._share * self.strokes)
 
     def before_strokes(

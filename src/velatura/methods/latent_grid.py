@@ -38,5 +38,7 @@ def kept_grid_channels(latents: Tensor, context: RunContext[Backbone]) -> Tensor
 
 
 def without_grid(change: Tensor, channels: Tensor) -> Tensor:
-    """A change (1, C, h, w) of latents without its mean over 5 x 5 latents in the ``channels`` (C,) of 0 and 1."""
+    """A change (B, C, h, w) of latents without its mean over 5 x 5 latents in the ``channels`` (C,) of 1; those of less
+    lose that share of it.
+    """
     return change - channels[:, None, None] * local_means(change)

@@ -20,7 +20,8 @@ COLOURS = NamedShares({"style": 1.0, "content": 0.0, AS_MADE: None})
 StyleScale = Annotated[float, Range(0.25, 4, or_zero=True)]
 FULL = "full"  # the resolution that is the photo's own
 FIGURE, WHOLE = "figure", "whole"  # what of a style picture counts
-SHARED = ("colours", "style_scale", "style_ground", "resolution", *ADAPTERS)
+# What no published program has, of the settings of the method that it is of.
+NOT_PUBLISHED = ("colours", "style_scale", "style_ground", "resolution", "strokes", *ADAPTERS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class SharedSettings:
         without a picture, and for a style that was fitted at another scale or with its picture's ground
         where it is not to count, or the other way round.
         """
-        asked = changed(self, SHARED)
+        asked = changed(self, NOT_PUBLISHED)
         if self.as_published and asked:
             raise SettingError(f"{name} is the published program, which has no {asked[0]}: leave it out.")
         for style in {region.style.identity: region.style for region in regions}.values():

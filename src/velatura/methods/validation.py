@@ -128,9 +128,9 @@ def check_value(name: str, value: Any, kind: type[Any], allowed: Allowed | None)
 
 
 def changed(settings: Any, names: Collection[str]) -> list[str]:
-    """Those ``names`` whose settings are not their defaults."""
+    """Those ``names`` whose settings are there and not their defaults."""
     defaults = {each.name: each.default for each in fields(settings)}
-    return [name for name in names if getattr(settings, name) != defaults[name]]
+    return [name for name in names if name in defaults and getattr(settings, name) != defaults[name]]
 
 
 def check_seed(seed: int) -> None:

@@ -23,6 +23,7 @@ SHARES = (
     "palette",
     "final_adain",
     "colours",
+    "strokes",
 )
 KINDS: Mapping[str, type[float] | type[str]] = {
     "guidance_scale": float,

@@ -1,5 +1,4 @@
-"""The published program of DiffStyler (lishaoxu1994/DiffStyler, December 2025), for comparison (spec diffstyler,
-section 6).
+"""The published program of DiffStyler (lishaoxu1994/DiffStyler, December 2025; spec diffstyler, section 6).
 
 It differs from its paper: the source runs through each UNet, base and LoRA alike; the LoRA does not act in the
 attentions that are injected into; masks are hard; where none is, the base UNet's noise stands.
@@ -21,7 +20,7 @@ from velatura.diffusion.attention_control import Change, changed
 from velatura.diffusion.guidance import conditional, guided_noise
 from velatura.diffusion.inversion import Trajectory, invert
 from velatura.errors import SettingError
-from velatura.methods.base import Method, RunResult, Size, WorkingPicture, require
+from velatura.methods.base import Method, RunResult, Size, WorkingPicture
 from velatura.methods.context import RunContext
 from velatura.methods.diffstyler.fitting import PUBLISHED_RATE, STYLE_METHOD, FitSettings, fit_lora
 from velatura.methods.diffstyler.injection import Injection, InjectionSites, Schedule, blended, injection_sites
@@ -36,6 +35,7 @@ from velatura.methods.diffstyler.style import (
     lora_backbone,
 )
 from velatura.methods.fitting import fit_settings
+from velatura.methods.requirements import require
 from velatura.methods.validation import GuidanceScale, Range, Side, Steps
 from velatura.models.backbone import Backbone, Conditioning, HasUNet, PictureWords, denoising_network
 from velatura.models.lora import attached, using

@@ -61,7 +61,8 @@ class S2PreSTOriginal(S2PreST):
 
     def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With the published program's values where nothing was set."""
-        return replace(self, inversion="").with_advice({})
+        published = replace(self, inversion="").with_advice({})
+        return replace(published, strokes=self.strokes)  # there are none: asked for, they are refused
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError for a model that does not use CLIP's image encoder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from velatura.methods.shared_settings import SHARED
+from velatura.methods.shared_settings import NOT_PUBLISHED
 from velatura.methods.validation import UNSET, Allowed, Choices, Range, setting_specs
 from velatura.models.loading.catalogue import KNOWN
 from velatura.models.loading.load import is_present
@@ -107,7 +107,7 @@ def settings_of(name: str) -> list[SettingView]:
     """A method's settings as clients see them."""
     found = method_class(name)
     views = []
-    for spec in setting_specs(found, SHARED if found.as_published else ()):
+    for spec in setting_specs(found, NOT_PUBLISHED if found.as_published else ()):
         allowed = spec.allowed
         views.append(
             SettingView(

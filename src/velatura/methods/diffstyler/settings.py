@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
@@ -11,9 +11,9 @@ from velatura.methods.diffstyler.fitting import FitSettings
 from velatura.methods.diffstyler.injection import Schedule
 from velatura.methods.recommendations import with_recommended
 from velatura.methods.regional import RegionalMethod
-from velatura.methods.validation import Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
+from velatura.methods.strokes.last import LastStrokes
+from velatura.methods.validation import UNSET, Choices, Corrections, GuidanceScale, Range, Share, Side, Steps
 from velatura.models.backbone import Backbone
-from velatura.models.recommended import for_method
 from velatura.style import Style
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ PUBLISHED: Mapping[str, float | str] = {"guidance_scale": 10.5, "guidance_scalin
 
 
 @dataclass(frozen=True)
-class DiffStylerSettings(FitSettings, RegionalMethod):
-    """Settings of DiffStyler; the numbers are the paper's but where it is said.
+class DiffStylerSettings(FitSettings, LastStrokes, RegionalMethod):
+    """Settings of DiffStyler, and that of ``LastStrokes``; the numbers are the paper's but where it is said.
 
     ``steps`` is the number of sampling steps (the paper's is 50: with an inversion that leads back, more than 20
     changed nothing).
@@ -89,4 +89,6 @@ class DiffStylerSettings(FitSettings, RegionalMethod):
 
     def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With what the model recommends, or else the paper's values, where nothing was set."""
-        return with_recommended(self, PUBLISHED, for_method(self.name, backbone.recommended_settings))
+        advice = self.advice_of(backbone)
+        strokes = float(advice.get("strokes", 0.0)) if self.strokes == UNSET else self.strokes
+        return with_recommended(replace(self, strokes=strokes), PUBLISHED, advice)

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from velatura.errors import StyleError
-from velatura.methods.base import require
 from velatura.methods.context import RunContext
+from velatura.methods.requirements import require
 from velatura.models.backbone import (
     PLACEHOLDER,
     Backbone,

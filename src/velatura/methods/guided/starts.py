@@ -15,10 +15,11 @@ from velatura.errors import SettingError
 from velatura.methods.adapters.settings import ADAPTERS
 from velatura.methods.context import RunContext
 from velatura.methods.fast_painting import has_fast_adapter, painted_by, painted_latents, painter_of
-from velatura.methods.guided.mixing import GuidedMix, pictures_at
+from velatura.methods.guided.mixing import GuidedMix
 from velatura.methods.guided.settings import FAST, INVERSION, NOISE, GuidedSettings
 from velatura.methods.recommendations import with_recommended
 from velatura.methods.strokes.painting import strokes_of, with_region_strokes
+from velatura.methods.strokes.vectors import style_vector_of
 from velatura.methods.validation import changed
 from velatura.models.backbone import Backbone
 from velatura.models.house.backbone import HouseBackbone
@@ -90,7 +91,7 @@ def _painted(latents: Tensor, placement: Placement, settings: GuidedSettings, co
     styles = [_painted_style(region.style, house) for region in placement.regions]
     painted = painted_latents(latents, placement, styles, settings.painting, house)
     share = settings.strokes * min(1.0, 2 * settings.strength)
-    backbone, strokes = house.backbone, strokes_of(placement.regions, styles, house)
+    backbone, strokes = house.backbone, strokes_of(placement.regions, [style.vector for style in styles], house)
     if not share or not strokes:
         return painted
     with torch.no_grad():
@@ -100,12 +101,5 @@ def _painted(latents: Tensor, placement: Placement, settings: GuidedSettings, co
 
 
 def _painted_style(style: Style, context: RunContext[HouseBackbone]) -> PaintedStyle:
-    """A style as the painter takes it: the sum of its pictures' style vectors by their shares, computed once."""
-    backbone = context.backbone
-
-    def vector() -> Tensor:
-        pictures = pictures_at(GuidedMix.of(style), backbone.native_size, context.device)
-        return torch.stack([share * backbone.style_vector(picture) for picture, share in pictures]).sum(0)
-
-    key = ("style vector", style.identity, backbone.native_size, str(context.device))
-    return backbone.painted_style(context.cache.get_or_compute(key, vector))
+    """A style as the painter takes it; ``check_start`` has refused those without a picture."""
+    return context.backbone.painted_style(cast("Tensor", style_vector_of(style, context)))

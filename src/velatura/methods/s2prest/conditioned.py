@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from velatura.methods.base import require
 from velatura.methods.context import RunContext
+from velatura.methods.requirements import require
 from velatura.models.backbone import Backbone, ImageConditioned, TextConditioned
 
 

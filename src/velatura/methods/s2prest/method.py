@@ -28,6 +28,7 @@ from velatura.methods.base import RunResult, Size, WorkingPicture
 from velatura.methods.colours import recoloured
 from velatura.methods.context import RunContext
 from velatura.methods.fitting import fit_settings
+from velatura.methods.latent_grid import kept_grid_channels, without_grid
 from velatura.methods.s2prest.conditioned import Context, check_word_conditioned, word_conditioned
 from velatura.methods.s2prest.edges import EDGE_SOURCES, NO_EDGES, edge_picture, edge_weight
 from velatura.methods.s2prest.fitting import FitSettings, fit_word
@@ -92,7 +93,7 @@ class S2PreST(S2PreSTSettings):
         if entry.run:
             start = self.start(batch, conditions, entry, context)
             latents = self.denoised(start.latents, conditions, entry, context)
-            latents = near_moments(latents, batch.z_style, self.final_adain, backbone.flat_channels)
+            latents = self.final_latents(latents, batch, context)
         return [
             RunResult(backbone.decode(latents[i : i + 1]), self._layers(batch.edges[i : i + 1], content.picture.size))
             for i, content in enumerate(contents)
@@ -229,6 +230,17 @@ class S2PreST(S2PreSTSettings):
             return classifier_free(backbone, c, conditions.unconditional, self.guidance_scale, scaling)(x, timestep)
 
         return denoise(predict, latents, sampler, progress=context.progress)
+
+    def final_latents(self, latents: Tensor, batch: ContentBatch, context: Context) -> Tensor:
+        """The last latents, ``final_adain`` of the way to the channel statistics of z_S, and to a change of z_C without
+        the autoencoder's grid.
+        """
+        if not self.final_adain:
+            return latents
+        z_content = batch.z_content
+        moved = near_moments(latents, batch.z_style, self.final_adain, context.backbone.flat_channels)
+        channels = self.final_adain * kept_grid_channels(z_content[:1], context)
+        return z_content + without_grid(moved - z_content, channels)
 
     @contextmanager
     def tile_predictors(self, content: WorkingPicture, levels: Levels, context: Context) -> Iterator[list[Predict]]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from velatura.diffusion.guidance_scaling import PLAIN, GuidanceScaling
 from velatura.diffusion.samplers import SAMPLERS
 from velatura.errors import SettingError
-from velatura.methods.base import Method
 from velatura.methods.recommendations import with_recommended
 from velatura.methods.s2prest.edges import EDGE_SCHEDULES, EDGE_SOURCES
 from velatura.methods.s2prest.fitting import FitSettings
 from velatura.methods.shared_settings import AS_MADE
+from velatura.methods.strokes.last import LastStrokes
 from velatura.methods.validation import UNSET, AdvisedShare, Choices, GuidanceScale, Share, Side, Steps
 from velatura.models.backbone import PLACEHOLDER, Backbone
 from velatura.models.recommended import RecommendedSettings, for_method
@@ -42,6 +42,7 @@ S2PREST_SHARES: Mapping[str, float] = {
     "adain": 0.0,
     "palette": 0.0,
     "final_adain": 0.0,
+    "strokes": 0.0,
 }
 INST_SHARES: Mapping[str, float] = {
     "strength": 0.4,
@@ -53,6 +54,7 @@ INST_SHARES: Mapping[str, float] = {
     "adain": 0.0,
     "palette": 0.0,
     "final_adain": 0.0,
+    "strokes": 0.0,
 }
 
 
@@ -62,8 +64,9 @@ def paper_preset(shares: Mapping[str, float]) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
-class S2PreSTSettings(FitSettings, Method):
-    """Settings of S2PreST; what is not set is what the model's folder recommends, or else the paper's (preset "paper").
+class S2PreSTSettings(FitSettings, LastStrokes):
+    """Settings of S2PreST, and that of ``LastStrokes``; what is not set is what the model's folder recommends, or else
+    the paper's (preset "paper").
 
     Shares that are not set are -1.
     ``steps`` is how many steps the whole way from noise to picture would have; more are finer and take longer.
@@ -84,7 +87,8 @@ class S2PreSTSettings(FitSettings, Method):
     ``palette`` (0..1) is how far the content's colours are moved to the style picture's before z_C is encoded (0 in the
     paper).
     ``final_adain`` (0..1) is how far the last latents take the channel statistics of z_S, which brings back the
-    contrast of fine detail that denoising takes from them (0 in the paper).
+    contrast of fine detail that denoising takes from them, and lose what was added to z_C of the autoencoder's grid (0
+    in the paper).
     ``edges`` is canny, hed, none, or the path of an edge picture.
     ``edge_threshold`` over 0 keeps only the Canny edges above it (and those connected to them above half of it), in
     full black.
@@ -158,7 +162,7 @@ class S2PreSTSettings(FitSettings, Method):
 
     def resolved(self, backbone: Backbone, styles: Sequence[Style] = ()) -> Self:
         """With what the model recommends, or else the paper's values, where nothing was set."""
-        return self.with_advice(backbone.recommended_settings)
+        return self.with_advice(self.advice_of(backbone))
 
     def with_advice(self, settings: RecommendedSettings) -> Self:
         """With what is recommended for this method, or else the paper's values, where nothing was set.

@@ -13,7 +13,6 @@ from velatura.methods.context import RunContext
 from velatura.methods.strokes.tuned import is_tuned, network_of
 from velatura.models.features.magenta import StyleTransformer
 from velatura.models.house.backbone import HouseBackbone
-from velatura.models.house.fast_painter import PaintedStyle
 from velatura.models.house.stroke_network import with_strokes
 from velatura.regions import Placement, Region
 from velatura.style import Style
@@ -29,9 +28,10 @@ class RegionStrokes(NamedTuple):
 
 
 def strokes_of(
-    regions: Sequence[Region], styles: Sequence[PaintedStyle], context: RunContext[HouseBackbone]
-) -> list[RegionStrokes]:
-    """What paints the strokes of regions in these styles; nothing where the model has no stroke network.
+    regions: Sequence[Region], vectors: Sequence[Tensor | None], context: RunContext[HouseBackbone]
+) -> list[RegionStrokes | None]:
+    """What paints the strokes of regions by their style vectors (1, 100), None for a region without one; nothing where
+    the model has no stroke network.
 
     Raises StyleError for a style that was tuned on a stroke network of other layers.
     """
@@ -43,11 +43,16 @@ def strokes_of(
         key = ("stroke network", style.identity, str(context.device))
         return context.cache.get_or_compute(key, partial(network_of, style, own)) if is_tuned(style) else own
 
-    return [RegionStrokes(network(region.style), style.vector) for region, style in zip(regions, styles, strict=True)]
+    return [
+        None if vector is None else RegionStrokes(network(region.style), vector)
+        for region, vector in zip(regions, vectors, strict=True)
+    ]
 
 
 @torch.no_grad()
-def with_region_strokes(pixels: Tensor, placement: Placement, strokes: Sequence[RegionStrokes], share: float) -> Tensor:
+def with_region_strokes(
+    pixels: Tensor, placement: Placement, strokes: Sequence[RegionStrokes | None], share: float
+) -> Tensor:
     """Pixels (1, 3, H, W), in each region ``share`` (0..1) of the way to what its ``strokes`` paint over them; as they
     are without strokes.
     """
@@ -55,7 +60,7 @@ def with_region_strokes(pixels: Tensor, placement: Placement, strokes: Sequence[
         return pixels
     parts = placement.shares((pixels.shape[2], pixels.shape[3]), placement.acting(LAST_MOMENT)).to(pixels)
     added = torch.zeros_like(pixels)
-    for (network, vector), part in zip(strokes, parts, strict=True):
-        if bool(part.any()):
-            added += with_strokes(network, pixels, vector.to(pixels), share * part) - pixels
+    for own, part in zip(strokes, parts, strict=True):
+        if own is not None and bool(part.any()):
+            added += with_strokes(own.network, pixels, own.vector.to(pixels), share * part) - pixels
     return pixels + added

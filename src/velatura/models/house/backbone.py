@@ -57,7 +57,7 @@ class HouseBackbone(LatentBackbone):
 
     @cached_property
     def stroke_network(self) -> StrokeNetwork | None:
-        """The network of the fast method's strokes that the model's folder brings; None without one.
+        """The network of strokes that the model's folder brings; None without one.
 
         Raises ModelError for a damaged one.
         """
@@ -67,12 +67,14 @@ class HouseBackbone(LatentBackbone):
     @cached_property
     def fast_networks(self) -> Mapping[str, str]:
         """Hashes of the weights that the fast method paints with, by name: its adapter's, and its strokes'."""
-        painter, strokes = self.fast_painter, self.stroke_network
-        found = {
-            "fast_adapter": painter and painter.digest,
-            "fast_strokes": strokes and digest_of(strokes.state_dict()),
-        }
+        painter = self.fast_painter
+        found = {"fast_adapter": painter and painter.digest, "fast_strokes": self.strokes_digest}
         return {name: digest for name, digest in found.items() if digest}
+
+    @property
+    def strokes_digest(self) -> str | None:
+        """A hash of the stroke network's weights; None without one."""
+        return digest_of(self.stroke_network.state_dict()) if self.stroke_network else None
 
     @property
     def _folder(self) -> Path:
