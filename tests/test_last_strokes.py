@@ -16,6 +16,7 @@ from tests.test_diffstyler import QUICK as DIFFSTYLER
 from tests.test_s2prest import QUICK as S2PREST
 from tests.tiny_house import stroked_house, tiny_house
 from velatura.errors import SettingError
+from velatura.methods import base
 from velatura.methods.base import Method
 from velatura.methods.context import RunContext
 from velatura.methods.strokes.last import LastStrokes
@@ -25,8 +26,10 @@ from velatura.models.latent import LatentBackbone
 from velatura.picture import Picture
 from velatura.regions import Region, parse_query
 from velatura.registry import method_class
+from velatura.span import Span
 from velatura.style import Style
 from velatura.style.mixing import mixed_style
+from velatura.style.pictures import picture_tensor
 
 CONTENT = Picture.of(smooth_image(64, 80, 0), "content")
 LEFT = parse_query("polygon:0,0;32,0;32,64;0,64")
@@ -84,6 +87,15 @@ def test_in_the_contents_colours_strokes_are_in_light_and_dark(method: Method, s
     assert (strokes[0] - plain[0]).abs().mean() > 2
 
 
+@METHODS
+@pytest.mark.parametrize("colours", ["content", 0.5, "style", "made"])
+def test_a_breath_of_strokes_changes_next_to_nothing(
+    method: Method, colours: float | str, stroked: HouseBackbone
+) -> None:
+    none, breath = (made(method, colours=colours, strokes=share) for share in (0.0, 0.002))
+    assert np.abs(none - breath).max() <= 2
+
+
 def test_a_part_of_the_styles_colours_lies_between(stroked: HouseBackbone) -> None:
     photo, part, style = (made(S2PREST, colours=share, strokes=1.0) for share in (0.0, 0.5, 1.0))
     assert np.abs(part - photo).mean() < np.abs(style - photo).mean()
@@ -105,13 +117,40 @@ def test_each_region_has_the_strokes_of_its_own_style(stroked: HouseBackbone) ->
     assert np.abs(alone[:, :28] - both[:, :28]).mean() < np.abs(alone[:, 36:] - both[:, 36:]).mean()
 
 
-def test_a_style_without_a_picture_gets_none(stroked: HouseBackbone) -> None:
+@pytest.mark.parametrize("colours", ["", "content", 0.5])
+def test_where_nothing_paints_nothing_changes(colours: float | str, stroked: HouseBackbone) -> None:
     style = fitted(DIFFSTYLER)
-    elsewhere = dataclasses.replace(
-        style, tensors={name: value for name, value in style.tensors.items() if not name.startswith("picture.")}
+    pictures = {name for name in style.tensors if name.startswith("picture.")}
+    without = dataclasses.replace(style, tensors={n: v for n, v in style.tensors.items() if n not in pictures})
+    assert style_vector_of(without, RunContext(stroked)) is None
+    regions = [Region(style, LEFT, span=Span(0.0, 0.5))]
+    if colours != 0.5:  # of a style without a picture there are no colours to take a half of
+        regions.append(Region(without))
+    for region in regions:
+        results = [
+            dataclasses.replace(DIFFSTYLER, colours=colours, strokes=share).stylize(
+                [CONTENT], [region], RunContext(stroked)
+            )[0]
+            for share in (0.0, 1.0)
+        ]
+        assert np.array_equal(*(np.asarray(result.picture) for result in results))
+        assert "fast_networks" not in results[1].manifest
+
+
+@pytest.mark.parametrize("size", [(16, 16), (300, 6)])
+def test_a_small_style_picture_has_a_vector(size: tuple[int, int], stroked: HouseBackbone) -> None:
+    style = dataclasses.replace(
+        fitted(S2PREST), tensors={**fitted(S2PREST).tensors, "picture.00": picture_tensor(smooth_image(*size, 3))}
     )
-    assert style_vector_of(elsewhere, RunContext(stroked)) is None
-    assert np.array_equal(*(made(DIFFSTYLER, Region(elsewhere), strokes=share) for share in (0.0, 1.0)))
+    vector = style_vector_of(style, RunContext(stroked))
+    assert vector is not None and bool(vector.isfinite().all())
+
+
+def test_the_memory_of_strokes_is_asked_for_once(monkeypatch: pytest.MonkeyPatch, stroked: HouseBackbone) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(base, "check_memory", lambda size, per_pixel, backbone: asked.append(per_pixel))
+    S2PREST.stylize([CONTENT, CONTENT], [Region(fitted(S2PREST))], RunContext(stroked))
+    assert asked == [2 * S2PREST.bytes_per_pixel + 900]
 
 
 def test_a_mixs_vector_is_the_sum_of_its_pictures(stroked: HouseBackbone) -> None:
@@ -170,7 +209,7 @@ def test_houses_default_has_strokes() -> None:
 
     house = load_backbone("house", "cpu", "auto")
     shares = {name: method_class(name)().resolved(house).strokes for name in ("s2prest", "inst", "diffstyler")}
-    assert all(0 < share < 1 for share in shares.values())
+    assert 0 < shares["s2prest"] == shares["inst"] < 1 and shares["diffstyler"] == 0
 
 
 def _lab(array: np.ndarray) -> torch.Tensor:

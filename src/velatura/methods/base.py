@@ -106,7 +106,8 @@ class Method(AdapterSettings, SharedSettings, ABC):
     ``text_styles`` whether styles in words, ``mixes`` whether several with weights, ``needs_picture_words`` whether
     it needs a model that reads pictures as words, ``needs_fast_adapter`` whether one with a fast adapter, ``batch`` how
     many contents of one size share its passes, ``bytes_per_pixel`` about what memory a run takes on the house model for
-    each pixel, ``layout`` where the command line puts results ("flat" or "paper"), ``presets`` are named settings.
+    each pixel, ``final_bytes_per_pixel`` what one content takes beside that at the end, ``layout`` where the command
+    line puts results ("flat" or "paper"), ``presets`` are named settings.
     """
 
     name: ClassVar[str]
@@ -118,6 +119,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
     needs_fast_adapter: ClassVar[bool] = False
     batch: ClassVar[int] = 1
     bytes_per_pixel: ClassVar[int] = 300  # of a run's peak on house, at 768 px in fp32: 260 to 310 were measured
+    final_bytes_per_pixel: ClassVar[int] = 0
     layout: ClassVar[str] = "flat"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}  # settings by their former names, for one version
@@ -217,7 +219,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
     ) -> list[Stylization]:
         results: dict[int, Stylization] = {}
         for size, indices in self._batches(contents, context.backbone):
-            check_memory(size, len(indices) * self.bytes_per_pixel, context.backbone)
+            check_memory(size, len(indices) * self.bytes_per_pixel + self.final_bytes_per_pixel, context.backbone)
             working = [WorkingPicture(contents[i], size, self.place(regions, contents[i])) for i in indices]
             cost = Cost(context.backbone)
             runs = run_where_shown(working, lambda shown: self._runs(shown, context), RunResult)

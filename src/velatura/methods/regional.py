@@ -70,7 +70,7 @@ class RegionalMethod(Method):
     def _piece(self, content: WorkingPicture, crop: Crop, context: RunContext[Any]) -> WorkingPicture:
         picture = crop.of(content.picture)
         size = self.working_size(picture.size, context.backbone)
-        check_memory(size, self.bytes_per_pixel, context.backbone)
+        check_memory(size, self.bytes_per_pixel + self.final_bytes_per_pixel, context.backbone)
         placement = content.placement.cropped(crop.box, crop.regions)
         return WorkingPicture(picture, size, placement, crop.part_of(content.picture))
 

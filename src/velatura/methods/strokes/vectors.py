@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from velatura.methods.context import RunContext
@@ -20,12 +21,11 @@ def style_vector_of(style: Style, context: RunContext[HouseBackbone]) -> Tensor 
     backbone, pictures = context.backbone, rescaled(weighted_pictures(style))
 
     def vector() -> Tensor:
-        sizes = [plan_size(image.size, min(backbone.native_size, *image.size), 1).working for image, _ in pictures]
-        vectors = [
-            share * backbone.style_vector(image_to_pixels(image, size))
-            for (image, share), size in zip(pictures, sizes, strict=True)
-        ]
-        return torch.stack(vectors).sum(0)
+        return torch.stack([share * backbone.style_vector(pixels_of(image)) for image, share in pictures]).sum(0)
+
+    def pixels_of(image: Image.Image) -> Tensor:
+        large = min(image.size) > backbone.native_size
+        return image_to_pixels(image, plan_size(image.size, backbone.native_size, 1).working if large else image.size)
 
     key = ("style vector", style.identity, backbone.native_size, str(context.device))
     return context.cache.get_or_compute(key, vector) if pictures else None
