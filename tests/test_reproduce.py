@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from velatura.app.repeating import changed_settings, repeating_command
 from velatura.app.reproducing import Reproduction, differences, pixel_difference, restored, threads
 from velatura.errors import PictureError, SettingError, StyleError
 from velatura.methods.base import Stylization
+from velatura.methods.strokes.last import LastStrokes
 from velatura.picture import read_manifest
 from velatura.span import Span
 
@@ -75,6 +77,17 @@ def test_every_method_makes_the_same_bits_again(place: Path, method: str, settin
     result, reproduction = again(path)
     assert_same(result, path)
     assert reproduction.notes == []
+
+
+@pytest.mark.parametrize("method", ["s2prest", "inst", "diffstyler"])
+def test_manifests_from_before_there_were_strokes_have_none(place: Path, method: str) -> None:
+    studio = tiny_studio()
+    saved = studio.stylize("a.png", style="style.png", method=method, fit_steps=2, **QUICK).save("old.png")
+    recorded = Recorded.of(saved)
+    settings = {name: value for name, value in recorded.manifest["settings"].items() if name != "strokes"}
+    old = replace(recorded, manifest={**recorded.manifest, "settings": settings})
+    asked = Reproduction(old, studio, InputSearch([Path()])).method()
+    assert isinstance(asked, LastStrokes) and asked.strokes == 0
 
 
 def test_contents_that_shared_a_pass_are_made_again_one_by_one(place: Path) -> None:

@@ -81,8 +81,9 @@ class Reproduction:
 
     def method(self) -> Method:
         """The method with the settings of the manifest. Raises SettingError for settings of another version."""
-        settings = dict(self.recorded.manifest["settings"])
-        return configured(self.recorded.manifest["method"], restored(self.recorded.manifest["method"], settings))
+        name = self.recorded.manifest["method"]
+        settings = {**method_class(name).added, **self.recorded.manifest["settings"]}
+        return configured(name, restored(name, settings))
 
     def _region(self, number: int, region: RecordedRegion, method: Method) -> Region:
         parts = [(self._style(source, method), share) for source, share in region.parts]

@@ -123,6 +123,7 @@ class Method(AdapterSettings, SharedSettings, ABC):
     layout: ClassVar[str] = "flat"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}  # settings by their former names, for one version
+    added: ClassVar[Mapping[str, Any]] = {}  # settings that older manifests lack, as they were then
     renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by setting, by their former names
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -28,6 +29,7 @@ class LastStrokes(Method):
     picture; not set, it is what the model's folder recommends, or 0, which is the paper's.
     """
 
+    added: ClassVar[Mapping[str, Any]] = {"strokes": 0.0}
     final_bytes_per_pixel: ClassVar[int] = 900  # measured at 768 px: the stroke network's
 
     strokes: AdvisedShare = field(default=UNSET, kw_only=True)
