@@ -23,10 +23,11 @@ from velatura.models.recommended import RecommendedSettings, for_method
 
 @dataclass(frozen=True)
 class LastStrokes(Method):
-    """A method over whose result the model's stroke network paints at the end, where the model brings one.
+    """A method whose result a model's stroke network paints over at the end, where the model brings one.
 
-    ``strokes`` (0..1) is that network's share of the result (less below strength 0.5), in each region whose style has a
-    picture; not set, it is what the model's folder recommends, or 0, which is the paper's.
+    ``strokes`` (0..1) is the share of the result that the model's stroke network paints over it at the end (less below
+    strength 0.5), in each region whose style has a picture; not set, it is what the model's folder recommends, or the
+    papers' 0.
     """
 
     added: ClassVar[Mapping[str, Any]] = {"strokes": 0.0}
