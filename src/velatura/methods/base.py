@@ -123,8 +123,8 @@ class Method(AdapterSettings, SharedSettings, ABC):
     layout: ClassVar[str] = "flat"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}  # settings by their former names, for one version
-    added: ClassVar[Mapping[str, Any]] = {}  # settings that older manifests lack, as they were then
     renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by setting, by their former names
+    added: ClassVar[Mapping[str, Any]] = {}  # settings that older manifests lack, as they were then
 
     def __post_init__(self) -> None:
         check_settings(self)

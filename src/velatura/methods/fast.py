@@ -39,7 +39,7 @@ from velatura.methods.fitting import fit_card, fit_identity, fit_settings
 from velatura.methods.region_borders import with_sharp_borders
 from velatura.methods.regional import RegionalMethod
 from velatura.methods.resumable_fit import FitCheckpoint
-from velatura.methods.strokes.painting import strokes_of, with_region_strokes
+from velatura.methods.strokes.painting import STROKES_BYTES_PER_PIXEL, strokes_of, with_region_strokes
 from velatura.methods.strokes.tuning import TuningSettings, tuned_strokes
 from velatura.methods.validation import Share, Side, Steps, changed
 from velatura.models.backbone import Backbone
@@ -77,7 +77,7 @@ class Fast(TuningSettings, RegionalMethod):
     mixes: ClassVar[bool] = True
     needs_picture_words: ClassVar[bool] = True
     needs_fast_adapter: ClassVar[bool] = True
-    final_bytes_per_pixel: ClassVar[int] = 900  # measured at 768 px: the stroke network's
+    final_bytes_per_pixel: ClassVar[int] = STROKES_BYTES_PER_PIXEL
 
     steps: Steps = TRAINED_STEPS
     strength: Share = TRAINED_STRENGTH

@@ -13,7 +13,13 @@ from velatura.errors import SettingError
 from velatura.methods.base import Method, WorkingPicture
 from velatura.methods.colours import with_colours
 from velatura.methods.context import RunContext
-from velatura.methods.strokes.painting import LAST_MOMENT, RegionStrokes, strokes_of, with_region_strokes
+from velatura.methods.strokes.painting import (
+    LAST_MOMENT,
+    STROKES_BYTES_PER_PIXEL,
+    RegionStrokes,
+    strokes_of,
+    with_region_strokes,
+)
 from velatura.methods.strokes.vectors import style_vector_of
 from velatura.methods.validation import UNSET, AdvisedShare
 from velatura.models.backbone import Backbone
@@ -31,7 +37,7 @@ class LastStrokes(Method):
     """
 
     added: ClassVar[Mapping[str, Any]] = {"strokes": 0.0}
-    final_bytes_per_pixel: ClassVar[int] = 900  # measured at 768 px: the stroke network's
+    final_bytes_per_pixel: ClassVar[int] = STROKES_BYTES_PER_PIXEL
 
     strokes: AdvisedShare = field(default=UNSET, kw_only=True)
 

@@ -17,6 +17,7 @@ from velatura.models.house.stroke_network import with_strokes
 from velatura.regions import Placement, Region
 from velatura.style import Style
 
+STROKES_BYTES_PER_PIXEL = 900  # of memory, of a picture that is painted over: measured at 768 px
 LAST_MOMENT = 1 - 1e-6  # of a run: regions whose spans are over get no strokes
 
 
